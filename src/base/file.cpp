@@ -1,0 +1,137 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace realm {
+namespace {
+
+Error system_error(const std::string& path, const char* action) {
+  const int number = errno;
+  const ErrorCode code = number == ENOENT ? ErrorCode::kNotFound
+                         : number == ENOSPC || number == EDQUOT ? ErrorCode::kExhausted
+                                                                : ErrorCode::kIo;
+  return Error{code, path + ": cannot " + action + ": " + std::strerror(number)};
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return system_error(path, "open");
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) {
+    Error error = system_error(path, "stat");
+    ::close(fd);
+    return error;
+  }
+  if (!S_ISREG(info.st_mode)) {
+    ::close(fd);
+    return Error{ErrorCode::kIo, path + ": not a regular file"};
+  }
+  const size_t size = static_cast<size_t>(info.st_size);
+  if (size == 0) {
+    ::close(fd);
+    return MappedFile(nullptr, 0);
+  }
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+  if (data == MAP_FAILED) {
+    Error error = system_error(path, "map");
+    ::close(fd);
+    return error;
+  }
+  ::close(fd);
+  return MappedFile(static_cast<const std::byte*>(data), size);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<AtomicFile> AtomicFile::create(const std::string& path) {
+  std::string temporary = path + ".tmp-XXXXXX";
+  const int fd = ::mkstemp(temporary.data());
+  if (fd < 0) return system_error(path, "create");
+  ::fchmod(fd, 0644);
+  std::FILE* file = ::fdopen(fd, "wb");
+  if (file == nullptr) {
+    Error error = system_error(path, "create");
+    ::close(fd);
+    ::unlink(temporary.c_str());
+    return error;
+  }
+  return AtomicFile(path, std::move(temporary), file);
+}
+
+AtomicFile::AtomicFile(std::string path, std::string temporary, std::FILE* file)
+    : path_(std::move(path)), temporary_(std::move(temporary)), file_(file) {}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      file_(std::exchange(other.file_, nullptr)),
+      size_(other.size_) {}
+
+AtomicFile::~AtomicFile() {
+  if (file_ == nullptr) return;
+  std::fclose(file_);
+  ::unlink(temporary_.c_str());
+}
+
+Error AtomicFile::failed(const char* action) const { return system_error(path_, action); }
+
+Status AtomicFile::write(std::span<const std::byte> bytes) {
+  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) return failed("write");
+  size_ += bytes.size();
+  return {};
+}
+
+Status AtomicFile::write(std::string_view text) {
+  return write(std::as_bytes(std::span(text.data(), text.size())));
+}
+
+Status AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
+  CHECK(offset + bytes.size() <= size_);
+  if (::fseeko(file_, static_cast<off_t>(offset), SEEK_SET) != 0) return failed("seek");
+  if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) return failed("write");
+  if (::fseeko(file_, static_cast<off_t>(size_), SEEK_SET) != 0) return failed("seek");
+  return {};
+}
+
+Status AtomicFile::commit() {
+  if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) return failed("write");
+  std::FILE* file = std::exchange(file_, nullptr);
+  if (std::fclose(file) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    Error error = failed("finish writing");
+    ::unlink(temporary_.c_str());
+    return error;
+  }
+  return {};
+}
+
+Result<std::string> read_text_file(const std::string& path, size_t max_bytes) {
+  MappedFile file = TRY(MappedFile::open(path));
+  const auto bytes = file.bytes();
+  if (bytes.size() > max_bytes) {
+    return Error{ErrorCode::kInvalidArgument,
+                 path + ": " + std::to_string(bytes.size()) + " bytes; at most " +
+                     std::to_string(max_bytes) + " are accepted"};
+  }
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+}  // namespace realm

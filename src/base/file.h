@@ -1,0 +1,60 @@
+// Files as the rest of Realm sees them: a read-only memory mapping, and a writer whose output
+// appears under its final name whole or not at all (temporary name, fsync, rename).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace realm {
+
+class MappedFile {
+ public:
+  // Maps `path` read-only. Errors: kNotFound, kIo (not readable, a directory), kBadModel never.
+  static Result<MappedFile> open(const std::string& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  MappedFile(const std::byte* data, size_t size) : data_(data), size_(size) {}
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+class AtomicFile {
+ public:
+  // Opens `path` + a temporary suffix for writing in the same folder.
+  static Result<AtomicFile> create(const std::string& path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  ~AtomicFile();  // without commit(): the temporary file is removed
+
+  Status write(std::span<const std::byte> bytes);
+  Status write(std::string_view text);
+  // Overwrites bytes written earlier (a header whose numbers are known last).
+  Status write_at(uint64_t offset, std::span<const std::byte> bytes);
+  uint64_t size() const { return size_; }
+  // Flushes to disk and renames to the final name.
+  Status commit();
+
+ private:
+  AtomicFile(std::string path, std::string temporary, std::FILE* file);
+  Error failed(const char* action) const;
+  std::string path_, temporary_;
+  std::FILE* file_ = nullptr;
+  uint64_t size_ = 0;
+};
+
+// The whole of a file of at most `max_bytes`.
+Result<std::string> read_text_file(const std::string& path, size_t max_bytes);
+
+}  // namespace realm
