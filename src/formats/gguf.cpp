@@ -26,16 +26,6 @@ constexpr uint64_t kMaxParts = 65535;
 static_assert(std::endian::native == std::endian::little,
               "tensor data of a (little-endian) GGUF file is used in place");
 
-// File text in a message: bounded, and without control characters.
-std::string shown(std::string_view text) {
-  constexpr size_t kMaxShown = 80;
-  std::string out = "'";
-  for (const char c : text.substr(0, kMaxShown)) {
-    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  }
-  return out + (text.size() > kMaxShown ? "...'" : "'");
-}
-
 // A cursor over the file. Every error names the source, the offset and the field.
 class Reader {
  public:
@@ -260,8 +250,9 @@ Status read_metadata(Reader& reader, uint64_t count, Metadata& metadata) {
     const std::string number = "metadata key " + std::to_string(i);
     std::string key = TRY(reader.string(number, kMaxKeyBytes));
     if (key.empty()) return reader.bad(start, number, "the key is empty");
-    if (metadata.contains(key)) return reader.bad(start, number, shown(key) + " is there twice");
-    MetadataValue value = TRY(read_value(reader, "metadata " + shown(key)));
+    if (metadata.contains(key))
+      return reader.bad(start, number, quoted_name(key) + " is there twice");
+    MetadataValue value = TRY(read_value(reader, "metadata " + quoted_name(key)));
     metadata.set(std::move(key), std::move(value));
   }
   return {};
@@ -278,7 +269,7 @@ Result<TensorEntry> read_tensor_entry(Reader& reader, uint64_t index) {
   TensorEntry entry{};
   entry.header_place = reader.position();
   entry.info.name = TRY(reader.string("name of tensor " + std::to_string(index), kMaxNameBytes));
-  const std::string field = "tensor " + shown(entry.info.name);
+  const std::string field = "tensor " + quoted_name(entry.info.name);
   const uint64_t rank_place = reader.position();
   const uint32_t rank = TRY(reader.number<uint32_t>(field));
   if (rank > 4) {
@@ -326,7 +317,7 @@ Status place_tensors(const Reader& reader, std::span<const std::byte> bytes,
   const uint64_t data_start = (unaligned + alignment - 1) / alignment * alignment;
   const uint64_t data_bytes = data_start <= bytes.size() ? bytes.size() - data_start : 0;
   for (TensorEntry& entry : entries) {
-    const std::string field = "tensor " + shown(entry.info.name);
+    const std::string field = "tensor " + quoted_name(entry.info.name);
     if (entry.offset % alignment != 0) {
       return reader.bad(entry.header_place, field,
                         "data offset " + std::to_string(entry.offset) +
@@ -347,8 +338,8 @@ Status place_tensors(const Reader& reader, std::span<const std::byte> bytes,
             [](const TensorEntry* a, const TensorEntry* b) { return a->offset < b->offset; });
   for (size_t i = 1; i < order.size(); ++i) {
     if (order[i]->offset < order[i - 1]->offset + order[i - 1]->bytes) {
-      return reader.bad(order[i]->header_place, "tensor " + shown(order[i]->info.name),
-                        "its data overlaps that of " + shown(order[i - 1]->info.name));
+      return reader.bad(order[i]->header_place, "tensor " + quoted_name(order[i]->info.name),
+                        "its data overlaps that of " + quoted_name(order[i - 1]->info.name));
     }
   }
   return {};
@@ -481,7 +472,7 @@ Result<std::unique_ptr<TensorDirectory>> parse_gguf(std::span<const std::byte> b
   TRY(place_tensors(reader, bytes, entries, alignment));
   for (TensorEntry& entry : entries) {
     const uint64_t place = entry.header_place;
-    const std::string field = "tensor " + shown(entry.info.name);
+    const std::string field = "tensor " + quoted_name(entry.info.name);
     if (!directory->add(std::move(entry.info)).ok()) {
       return reader.bad(place, field, "the name is there twice");
     }

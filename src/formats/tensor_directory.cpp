@@ -57,6 +57,15 @@ Error bad(std::string message) {
 
 }  // namespace
 
+std::string quoted_name(std::string_view name) {
+  constexpr size_t kMaxShown = 80;
+  std::string out = "'";
+  for (const char c : name.substr(0, kMaxShown)) {
+    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  }
+  return out + (name.size() > kMaxShown ? "...'" : "'");
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i) {
@@ -124,7 +133,7 @@ const TensorInfo* TensorDirectory::find(std::string_view name) const {
 
 Status TensorDirectory::add(TensorInfo tensor) {
   if (!index_.emplace(tensor.name, tensors_.size()).second) {
-    return bad("tensor '" + tensor.name + "' is there twice");
+    return bad("tensor " + quoted_name(tensor.name) + " is there twice");
   }
   tensors_.push_back(std::move(tensor));
   return {};

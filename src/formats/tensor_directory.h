@@ -35,6 +35,9 @@ bool is_known_dtype(DType type);
 std::string dtype_name(DType type);                         // "F32", "Q4_K"
 std::string shape_text(const std::vector<int64_t>& shape);  // "[4096, 1024]"
 
+// A name out of a file, quoted for a message: of bounded length and without control characters.
+std::string quoted_name(std::string_view name);
+
 class TensorDirectory {
  public:
   const Metadata& metadata() const { return metadata_; }
