@@ -1,0 +1,221 @@
+#include "engine/sampling/candidates.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "engine/sampling/portable_math.h"
+
+namespace realm {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Four floats: SSE2 and NEON have them on every machine. A maximum does not depend on the order in
+// which it is taken, so lanes cost no determinism.
+using Float4 = float __attribute__((vector_size(16)));
+using Int4 = int32_t __attribute__((vector_size(16)));
+using Long2 = int64_t __attribute__((vector_size(16)));
+
+Float4 load4(const float* p) {
+  Float4 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+bool any(Int4 mask) {
+  const Long2 halves = std::bit_cast<Long2>(mask);
+  return (halves[0] | halves[1]) != 0;
+}
+
+struct Scan {
+  float max;
+  bool has_nan;
+};
+
+Scan scan_logits(std::span<const float> x) {
+  Float4 max0 = {-kInfinity, -kInfinity, -kInfinity, -kInfinity};
+  Float4 max1 = max0;
+  Int4 nan = {0, 0, 0, 0};
+  size_t i = 0;
+  for (; i + 8 <= x.size(); i += 8) {
+    const Float4 a = load4(&x[i]), b = load4(&x[i + 4]);
+    nan |= (a != a) | (b != b);
+    max0 = a > max0 ? a : max0;
+    max1 = b > max1 ? b : max1;
+  }
+  max0 = max0 > max1 ? max0 : max1;
+  Scan scan = {-kInfinity, any(nan)};
+  for (int lane = 0; lane < 4; ++lane) scan.max = std::max(scan.max, max0[lane]);
+  for (; i < x.size(); ++i) {
+    scan.has_nan |= x[i] != x[i];
+    if (x[i] > scan.max) scan.max = x[i];
+  }
+  return scan;
+}
+
+}  // namespace
+
+void select_best(std::span<const float> logits, std::span<const Token> tokens, size_t k,
+                 std::vector<Candidate>& out) {
+  out.clear();
+  k = std::min(k, logits.size());
+  if (k == 0) return;
+  // Anything above the threshold goes into a buffer a little larger than k; when that is full, only
+  // its k best stay and the worst of them is the new threshold. Few of a real row pass it.
+  const size_t capacity = 2 * k + 64;
+  float threshold = std::numeric_limits<float>::lowest();
+  const auto take = [&](size_t i) {
+    if (!(logits[i] >= threshold)) return;
+    out.push_back({logits[i], tokens.empty() ? static_cast<Token>(i) : tokens[i]});
+    if (out.size() == capacity) {
+      std::nth_element(out.begin(), out.begin() + static_cast<ptrdiff_t>(k) - 1, out.end(), better);
+      out.resize(k);
+      threshold = out[k - 1].logit;
+    }
+  };
+  size_t i = 0;
+  for (; i + 16 <= logits.size(); i += 16) {
+    const Float4 limit = {threshold, threshold, threshold, threshold};
+    const float* p = &logits[i];
+    const Int4 passes = (load4(p) >= limit) | (load4(p + 4) >= limit) |
+                        (load4(p + 8) >= limit) | (load4(p + 12) >= limit);
+    if (any(passes)) {
+      for (size_t j = i; j < i + 16; ++j) take(j);
+    }
+  }
+  for (; i < logits.size(); ++i) take(i);
+  if (out.size() > k) {
+    std::nth_element(out.begin(), out.begin() + static_cast<ptrdiff_t>(k) - 1, out.end(), better);
+    out.resize(k);
+  }
+  std::sort(out.begin(), out.end(), better);
+}
+
+Status Candidates::reset(std::span<const float> logits) {
+  tokens_.clear();
+  sorted_ = false;
+  logits_ = logits;
+  const Scan scan = scan_logits(logits);
+  if (!scan.has_nan && scan.max > -kInfinity && scan.max < kInfinity) return {};
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] != logits[i] || logits[i] == kInfinity) {
+      return Error{ErrorCode::kBadModel,
+                   "the model gave token " + std::to_string(i) + " the logit " +
+                       (logits[i] == kInfinity ? "infinity" : "NaN") +
+                       "; its weights are damaged or overflow in this precision"};
+    }
+  }
+  return Error{ErrorCode::kBadModel,
+               logits.empty() ? "the model gave no logits"
+                              : "the model gave every token the logit -infinity"};
+}
+
+void Candidates::mask(std::span<const uint32_t> allowed) {
+  float* logits = writable();
+  for (size_t i = 0; i < size(); ++i) {
+    const auto token = static_cast<uint32_t>(this->token(i));
+    if (is_dense() && token % 32 == 0 && token / 32 < allowed.size()) {
+      const uint32_t word = allowed[token / 32];
+      const size_t end = std::min(i + 32, size());
+      if (word == 0) {
+        std::fill(logits + i, logits + end, -kInfinity);
+      } else if (word != ~0u) {
+        for (size_t j = i; j < end; ++j) {
+          if ((word >> (j - i) & 1) == 0) logits[j] = -kInfinity;
+        }
+      }
+      i = end - 1;
+      continue;
+    }
+    if (token / 32 >= allowed.size() || (allowed[token / 32] >> (token % 32) & 1) == 0) {
+      logits[i] = -kInfinity;
+    }
+  }
+  sorted_ = false;
+}
+
+size_t Candidates::num_finite() const {
+  size_t count = 0;
+  for (const float logit : logits_) count += logit > -kInfinity;
+  return count;
+}
+
+float Candidates::max_logit() const {
+  if (sorted_ && !logits_.empty()) return logits_[0];
+  return scan_logits(logits_).max;
+}
+
+Candidate Candidates::best() const {
+  const float max = max_logit();
+  Candidate best = {max, std::numeric_limits<Token>::max()};
+  for (size_t i = 0; i < size(); ++i) {
+    if (logits_[i] != max) continue;
+    best.token = std::min(best.token, token(i));
+    if (is_dense()) break;
+  }
+  return best;
+}
+
+SoftmaxScale Candidates::softmax() {
+  const float max = max_logit();
+  return {max, exp_block_sums(logits_, max, block_sums_)};
+}
+
+void Candidates::divide(float divisor) {
+  float* logits = writable();
+  for (size_t i = 0; i < size(); ++i) logits[i] /= divisor;
+}
+
+void Candidates::keep_best(size_t k) {
+  if (k >= size()) return;
+  if (sorted_) {
+    logits_ = logits_.first(k);
+    tokens_.resize(k);
+    return;
+  }
+  select_best(logits_, tokens_, k, picked_);
+  assign(picked_, true);
+}
+
+void Candidates::assign(std::span<const Candidate> kept, bool sorted) {
+  owned_.resize(kept.size());
+  tokens_.resize(kept.size());
+  for (size_t i = 0; i < kept.size(); ++i) {
+    owned_[i] = kept[i].logit;
+    tokens_[i] = kept[i].token;
+  }
+  logits_ = owned_;
+  sorted_ = sorted;
+}
+
+void Candidates::keep_from(double threshold, size_t min_keep) {
+  // The least float that is no less than the threshold: the same comparison, in float.
+  auto limit = std::max(static_cast<float>(threshold), std::numeric_limits<float>::lowest());
+  if (limit < threshold) limit = std::nextafter(limit, kInfinity);
+  picked_.clear();
+  for (size_t i = 0; i < size(); ++i) {
+    if (logits_[i] >= limit) {
+      picked_.push_back({logits_[i], token(i)});
+    }
+  }
+  if (picked_.size() < std::min(min_keep, size())) {
+    keep_best(min_keep);
+  } else {
+    assign(picked_, sorted_);
+  }
+}
+
+float* Candidates::writable() {
+  if (logits_.data() != owned_.data()) {
+    owned_.assign(logits_.begin(), logits_.end());
+    logits_ = owned_;
+  }
+  return owned_.data();
+}
+
+}  // namespace realm

@@ -1,0 +1,109 @@
+// The tokens still in play while one is chosen. It starts as a view of a row of logits, one per
+// token of the vocabulary ("dense": slot i is token i); the first sampler that changes a logit makes
+// a copy, the first that drops tokens leaves a list of (token, logit). Nothing sorts a whole
+// vocabulary unless the distribution is so flat that nearly all of it is kept. One object serves
+// every sequence in turn, so that scratch memory is per thread and not per request.
+//
+// A logit of -infinity means "dropped". A sorted list is in order of logit, then of token: every tie
+// is decided, the same way on every machine.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "base/token.h"
+
+namespace realm {
+
+struct Candidate {
+  float logit;
+  Token token;
+};
+
+// By logit, best first, and then by token.
+inline bool better(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
+}
+
+struct SoftmaxScale {
+  float max_logit;
+  double sum;  // of exp(logit - max_logit)
+};
+
+// The k best of `logits` (all that are above -infinity where there are fewer), best first.
+// `tokens` names them; where it is empty slot i is token i. One pass, O(n + k log k).
+void select_best(std::span<const float> logits, std::span<const Token> tokens, size_t k,
+                 std::vector<Candidate>& out);
+
+class Candidates {
+ public:
+  // A view of `logits` [vocab], which must outlive the use of this object for this step.
+  // Errors: kBadModel where a logit is NaN or +infinity, or none is finite.
+  Status reset(std::span<const float> logits);
+  // Drops the tokens whose bit is 0: bit t % 32 of word t / 32 (llguidance's layout).
+  void mask(std::span<const uint32_t> allowed);
+
+  // Slots, those at -infinity included; num_finite counts without them.
+  size_t size() const { return logits_.size(); }
+  size_t num_finite() const;
+  bool is_sorted() const { return sorted_; }
+  bool is_dense() const { return tokens_.empty(); }
+  std::span<const float> logits() const { return logits_; }
+  // Empty in dense form.
+  std::span<const Token> tokens() const { return tokens_; }
+  Token token(size_t slot) const {
+    return is_dense() ? static_cast<Token>(slot) : tokens_[slot];
+  }
+  // -infinity where nothing is left.
+  float max_logit() const;
+  // The best slot, the lowest token of equals. Requires a finite logit.
+  Candidate best() const;
+  SoftmaxScale softmax();
+  // Sums of exp(logit - max_logit) per block of kExpBlock slots, as the last softmax() left them.
+  std::span<const double> block_sums() const { return block_sums_; }
+
+  void divide(float divisor);
+  // logit = change(logit, value) for each token of `values` that is in play. The order in which
+  // tokens come does not matter: each is changed once, on its own.
+  template <typename Value, typename Change>
+  void adjust(const std::unordered_map<Token, Value>& values, Change change);
+
+  // The k best, sorted; nothing happens where there are no more than k.
+  void keep_best(size_t k);
+  // Logits >= threshold, or the min_keep best where that leaves fewer.
+  void keep_from(double threshold, size_t min_keep);
+  void assign(std::span<const Candidate> kept, bool sorted);
+
+ private:
+  float* writable();
+
+  std::span<const float> logits_;
+  std::vector<float> owned_;
+  std::vector<Token> tokens_;
+  std::vector<Candidate> picked_;
+  std::vector<double> block_sums_;
+  bool sorted_ = false;
+};
+
+template <typename Value, typename Change>
+void Candidates::adjust(const std::unordered_map<Token, Value>& values, Change change) {
+  if (values.empty()) return;
+  float* logits = writable();
+  if (is_dense()) {
+    for (const auto& [token, value] : values) {
+      if (static_cast<size_t>(token) < size()) logits[token] = change(logits[token], value);
+    }
+  } else {
+    for (size_t i = 0; i < size(); ++i) {
+      if (const auto it = values.find(tokens_[i]); it != values.end()) {
+        logits[i] = change(logits[i], it->second);
+      }
+    }
+  }
+  sorted_ = false;
+}
+
+}  // namespace realm

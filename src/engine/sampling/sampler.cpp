@@ -1,0 +1,133 @@
+#include "engine/sampling/sampler.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "engine/sampling/portable_math.h"
+
+namespace realm {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kLn2 = 0.69314718055994530942;
+
+// The slot at which the running sum of exp(logit - max) passes share * total, share in [0, 1).
+size_t draw_slot(const Candidates& candidates, const SoftmaxScale& softmax, double share) {
+  const std::span<const float> logits = candidates.logits();
+  const std::span<const double> blocks = candidates.block_sums();
+  double left = share * softmax.sum;
+  size_t block = 0;
+  while (block + 1 < blocks.size() && left >= blocks[block]) left -= blocks[block++];
+  // Rounding may carry the search past the last slot with a weight; that one it is then.
+  size_t slot = 0;
+  bool found = false;
+  const auto search = [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const float weight = exp_float(logits[i] - softmax.max_logit);
+      if (weight <= 0.0f) continue;
+      slot = i;
+      found = true;
+      if (left < weight) return;
+      left -= weight;
+    }
+  };
+  search(block * kExpBlock, std::min((block + 1) * kExpBlock, logits.size()));
+  for (; !found; --block) search((block - 1) * kExpBlock, block * kExpBlock);
+  return slot;
+}
+
+void report_logprobs(std::span<const float> logits, int32_t num_top, Candidates& scratch,
+                     Sampled& sampled) {
+  const SoftmaxScale softmax = scratch.softmax();
+  const double log_total = softmax.max_logit + log_double(softmax.sum);
+  const auto logprob = [&](float logit) {
+    return logit == -kInfinity ? kLowestLogprob
+                               : std::max(static_cast<float>(logit - log_total), kLowestLogprob);
+  };
+  sampled.logprob = logprob(logits[static_cast<size_t>(sampled.token)]);
+  std::vector<Candidate> best;
+  select_best(logits, {}, static_cast<size_t>(num_top), best);
+  for (const Candidate& entry : best) sampled.top.push_back({entry.token, logprob(entry.logit)});
+}
+
+}  // namespace
+
+Sampler::Sampler(SamplingParams params, TokenText token_text)
+    : params_(std::move(params)),
+      history_(params_, std::move(token_text)),
+      mirostat_mu_(2.0 * params_.mirostat_tau) {
+  if (params_.samplers.empty()) {
+    for (const SamplerRow& row : samplers_table()) order_.push_back(&row);
+  } else {
+    for (const std::string& name : params_.samplers) {
+      const SamplerRow* row = find_sampler(name);
+      CHECK(row != nullptr);
+      order_.push_back(row);
+    }
+  }
+  const bool no_truncation = is_greedy() || params_.mirostat != 0;
+  std::erase_if(order_, [&](const SamplerRow* row) {
+    return !row->active(params_) || (no_truncation && row->truncates);
+  });
+  for (const auto& [token, bias] : params_.logit_bias) bias_[token] += bias;
+}
+
+bool Sampler::is_greedy() const {
+  return params_.temperature == 0.0f &&
+         std::any_of(order_.begin(), order_.end(),
+                     [](const SamplerRow* row) { return row->apply == apply_temperature; });
+}
+
+Status Sampler::narrow(std::span<const uint32_t> allowed, Candidates& candidates) const {
+  if (!allowed.empty()) candidates.mask(allowed);
+  candidates.adjust(bias_, [](float logit, float bias) {
+    return std::min(logit + bias, std::numeric_limits<float>::max());
+  });
+  // Samplers always leave a token; bias and mask need not.
+  if ((!allowed.empty() || !bias_.empty()) && candidates.max_logit() == -kInfinity) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "no token is left to choose from: logit_bias and the output's grammar forbid all "
+                 "that the model finds possible"};
+  }
+  const Step step{params_, history_, step_};
+  for (const SamplerRow* row : order_) row->apply(candidates, step);
+  if (params_.mirostat != 0) apply_mirostat(candidates, mirostat_mu_);
+  return {};
+}
+
+Result<Sampled> Sampler::sample(std::span<const float> logits, std::span<const uint32_t> allowed,
+                                Candidates& scratch) const {
+  TRY(scratch.reset(logits));
+  TRY(narrow(allowed, scratch));
+
+  Sampled sampled{};
+  if (is_greedy()) {
+    sampled.token = scratch.best().token;
+  } else {
+    const SoftmaxScale softmax = scratch.softmax();
+    const double share = uniform_draw(params_.seed, step_, DrawPurpose::kToken);
+    const size_t slot = draw_slot(scratch, softmax, share);
+    sampled.token = scratch.token(slot);
+    sampled.surprise =
+        (log_double(softmax.sum) - (scratch.logits()[slot] - softmax.max_logit)) / kLn2;
+  }
+  if (params_.logprobs) {
+    TRY(scratch.reset(logits));
+    report_logprobs(logits, params_.top_logprobs, scratch, sampled);
+  }
+  return sampled;
+}
+
+void Sampler::accept(const Sampled& sampled) {
+  if (params_.mirostat != 0 && !is_greedy()) {
+    mirostat_mu_ -= params_.mirostat_eta * (sampled.surprise - params_.mirostat_tau);
+  }
+  accept_forced(sampled.token);
+}
+
+void Sampler::accept_forced(Token token) {
+  history_.push(token);
+  ++step_;
+}
+
+}  // namespace realm
