@@ -47,4 +47,4 @@ else
 fi
 
 # The Rust toolchain that ffi/ needs (Debian's own is too old).
-if [ -x tools/ensure_rust.sh ]; then tools/ensure_rust.sh; fi
+if [[ " $* " == *" build "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh; fi

@@ -1,10 +1,11 @@
 #include "app/embedded_model.h"
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <cstring>
 
 #include "base/file.h"
-#include "gtest/gtest.h"
 
 namespace realm {
 namespace {
