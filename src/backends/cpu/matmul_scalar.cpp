@@ -40,7 +40,7 @@ float accumulate_block(const UnpackShape& shape, const UnpackedBlock& block, con
 void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
          int64_t out_stride, uint8_t*) {
   const BlockFormat& format = *weights.format;
-  const UnpackShape& shape = *format.shape;
+  const UnpackShape& shape = format.shape;
   for (int r = 0; r < weights.num_rows; ++r) {
     for (int64_t t = 0; t < num_tokens; ++t) out[t * out_stride + r] = 0.0f;
     for (int64_t k = 0; k < weights.k; k += shape.elements) {
