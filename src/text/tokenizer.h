@@ -38,7 +38,9 @@ struct EncodeOptions {
   bool parse_special = false;
 };
 
+class SpecialTokens;
 class Vocabulary;
+enum class NormalForm;
 
 class Tokenizer {
  public:
@@ -96,11 +98,20 @@ class Tokenizer {
 
   // Appends the ids of a stretch of valid UTF-8 that holds no special token. `after_special`: the
   // stretch starts the text or stands right behind a special token.
-  virtual void encode_stretch(std::string_view text, bool after_special,
-                              std::vector<Token>& out) const = 0;
+  virtual Status encode_stretch(std::string_view text, bool after_special,
+                                std::vector<Token>& out) const = 0;
+
+ private:
+  Status finish_create(const Metadata& metadata);
+  std::string piece_of(Token token) const;
 
   std::unique_ptr<Vocabulary> vocabulary_;
+  std::unique_ptr<SpecialTokens> special_tokens_;
+  NormalForm normal_form_;
   bool strips_leading_space_ = false;
+  // Pieces of all tokens in one string, and where each starts: one cache line per look-up.
+  std::string piece_bytes_;
+  std::vector<size_t> piece_offsets_;
 };
 
 }  // namespace realm
