@@ -3,6 +3,7 @@
 #   foo_avx2.cpp      the same, compiled for that instruction set and only on its architecture
 #   foo_test.cpp      gathered into the module's GoogleTest program
 #   foo_fuzz.cpp      a libFuzzer program of its own (preset fuzz)
+#   main.cpp          left out: a program's entry point, named by its own add_executable
 # so that adding a file changes no CMake text.
 
 add_library(realm_options INTERFACE)
@@ -45,14 +46,23 @@ set(REALM_ISA_ARCH_avx2 x86)
 set(REALM_ISA_ARCH_avx512 x86)
 set(REALM_ISA_ARCH_neon arm)
 
-# realm_module(NAME [SUBDIRS dir...] [DEPS target...])
+# realm_module(NAME [SUBDIRS dir...] [DEPS target...] [HOST_FILES regex...] [HOST_DEPS target...])
+# HOST_FILES need the libraries HOST_DEPS; a REALM_KERNELS_ONLY build leaves both out.
 function(realm_module name)
-  cmake_parse_arguments(ARG "" "" "SUBDIRS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SUBDIRS;DEPS;HOST_FILES;HOST_DEPS" ${ARGN})
   set(files)
   foreach(dir . ${ARG_SUBDIRS})
     file(GLOB found CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${dir}/*.cpp")
     list(APPEND files ${found})
   endforeach()
+  list(FILTER files EXCLUDE REGEX "/main\\.cpp$")
+  if(REALM_KERNELS_ONLY)
+    foreach(file ${ARG_HOST_FILES})
+      list(FILTER files EXCLUDE REGEX "/${file}$")
+    endforeach()
+  else()
+    list(APPEND ARG_DEPS ${ARG_HOST_DEPS})
+  endif()
   set(tests ${files})
   set(fuzzers ${files})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
@@ -80,7 +90,14 @@ function(realm_module name)
     target_link_libraries(${name}_test PRIVATE realm_${name} GTest::gtest GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE
       REALM_SHARED_DIR="${REALM_SHARED_DIR}" REALM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-    gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST)
+    if(CMAKE_CROSSCOMPILING)
+      # One emulator start per module, not per test.
+      add_test(NAME ${name} COMMAND ${name}_test)
+      set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+    else()
+      gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST
+        DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
+    endif()
   endif()
   if(REALM_FUZZ)
     foreach(file ${fuzzers})
@@ -88,6 +105,8 @@ function(realm_module name)
       add_executable(${stem} ${file})
       target_link_libraries(${stem} PRIVATE realm_${name})
       target_link_options(${stem} PRIVATE -fsanitize=fuzzer)
+      set_target_properties(${stem} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
     endforeach()
   endif()
 endfunction()

@@ -7,15 +7,15 @@ namespace realm::internal {
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
 }
 
-#define CHECK(condition)                                                             \
-  do {                                                                               \
-    if (__builtin_expect(!(condition), 0))                                           \
-      ::realm::internal::check_failed(#condition, __FILE__, __LINE__);               \
+#define CHECK(condition)                                               \
+  do {                                                                 \
+    if (__builtin_expect(!(condition), 0))                             \
+      ::realm::internal::check_failed(#condition, __FILE__, __LINE__); \
   } while (false)
 
 #ifdef NDEBUG
-#define DCHECK(condition) \
-  do {                    \
+#define DCHECK(condition)    \
+  do {                       \
     (void)sizeof(condition); \
   } while (false)
 #else

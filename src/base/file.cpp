@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 namespace realm {
@@ -13,7 +14,7 @@ namespace {
 
 Error system_error(const std::string& path, const char* action) {
   const int number = errno;
-  const ErrorCode code = number == ENOENT ? ErrorCode::kNotFound
+  const ErrorCode code = number == ENOENT                       ? ErrorCode::kNotFound
                          : number == ENOSPC || number == EDQUOT ? ErrorCode::kExhausted
                                                                 : ErrorCode::kIo;
   return Error{code, path + ": cannot " + action + ": " + std::strerror(number)};
@@ -62,7 +63,20 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
-Result<AtomicFile> AtomicFile::create(const std::string& path) {
+Result<AtomicFile> AtomicFile::create(const std::string& name) {
+  std::string path = name;
+  struct stat info {};
+  if (::stat(name.c_str(), &info) == 0) {
+    if (!S_ISREG(info.st_mode)) {
+      std::FILE* stream = std::fopen(name.c_str(), "we");
+      if (stream == nullptr) return system_error(name, "open for writing");
+      return AtomicFile(name, "", stream);
+    }
+    char* resolved = ::realpath(name.c_str(), nullptr);
+    if (resolved == nullptr) return system_error(name, "resolve");
+    path = resolved;
+    std::free(resolved);
+  }
   std::string temporary = path + ".tmp-XXXXXX";
   const int fd = ::mkstemp(temporary.data());
   if (fd < 0) return system_error(path, "create");
@@ -89,10 +103,12 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
 AtomicFile::~AtomicFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
-  ::unlink(temporary_.c_str());
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-Error AtomicFile::failed(const char* action) const { return system_error(path_, action); }
+Error AtomicFile::failed(const char* action) const {
+  return system_error(path_, action);
+}
 
 Status AtomicFile::write(std::span<const std::byte> bytes) {
   if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size()) return failed("write");
@@ -113,6 +129,10 @@ Status AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 Status AtomicFile::commit() {
+  if (temporary_.empty()) {
+    if (std::fclose(std::exchange(file_, nullptr)) != 0) return failed("write");
+    return {};
+  }
   if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) return failed("write");
   std::FILE* file = std::exchange(file_, nullptr);
   if (std::fclose(file) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
@@ -127,9 +147,9 @@ Result<std::string> read_text_file(const std::string& path, size_t max_bytes) {
   MappedFile file = TRY(MappedFile::open(path));
   const auto bytes = file.bytes();
   if (bytes.size() > max_bytes) {
-    return Error{ErrorCode::kInvalidArgument,
-                 path + ": " + std::to_string(bytes.size()) + " bytes; at most " +
-                     std::to_string(max_bytes) + " are accepted"};
+    return Error{ErrorCode::kInvalidArgument, path + ": " + std::to_string(bytes.size()) +
+                                                  " bytes; at most " + std::to_string(max_bytes) +
+                                                  " are accepted"};
   }
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }

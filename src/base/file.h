@@ -32,7 +32,9 @@ class MappedFile {
 
 class AtomicFile {
  public:
-  // Opens `path` + a temporary suffix for writing in the same folder.
+  // Opens `path` + a temporary suffix for writing in the same folder. A link is followed, so that
+  // the file it names is replaced. What is there already and is no regular file (/dev/stdout, a
+  // pipe) is written to directly: replacing a device by a file is never what was meant.
   static Result<AtomicFile> create(const std::string& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
@@ -43,13 +45,13 @@ class AtomicFile {
   // Overwrites bytes written earlier (a header whose numbers are known last).
   Status write_at(uint64_t offset, std::span<const std::byte> bytes);
   uint64_t size() const { return size_; }
-  // Flushes to disk and renames to the final name.
+  // Flushes to disk and renames to the final name. Nothing may be written after it.
   Status commit();
 
  private:
   AtomicFile(std::string path, std::string temporary, std::FILE* file);
   Error failed(const char* action) const;
-  std::string path_, temporary_;
+  std::string path_, temporary_;  // temporary_ is empty where path_ itself is written to
   std::FILE* file_ = nullptr;
   uint64_t size_ = 0;
 };

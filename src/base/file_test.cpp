@@ -39,6 +39,36 @@ TEST(File, SaysWhatIsWrong) {
   EXPECT_FALSE(AtomicFile::create("/nonexistent/x").ok());
 }
 
+TEST(File, DevicesAreWrittenToAndNotReplaced) {
+  auto null = AtomicFile::create("/dev/null");
+  ASSERT_TRUE(null.ok());
+  EXPECT_TRUE(null->write("gone").ok());
+  EXPECT_TRUE(null->commit().ok());
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+
+  auto full = AtomicFile::create("/dev/full");
+  ASSERT_TRUE(full.ok());
+  EXPECT_TRUE(full->write("lost").ok());  // buffered
+  const Status status = full->commit();
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code, ErrorCode::kExhausted);
+  EXPECT_TRUE(fs::is_character_file("/dev/full"));
+  EXPECT_FALSE(AtomicFile::create("/tmp").ok());
+}
+
+TEST(File, LinksAreFollowed) {
+  TemporaryFolder folder;
+  const std::string target = folder.path / "target", link = folder.path / "link";
+  for (const char* text : {"old", "new"}) {
+    auto file = AtomicFile::create(text == std::string("old") ? target : link);
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE(file->write(text).ok());
+    ASSERT_TRUE(file->commit().ok());
+    if (!fs::exists(link)) fs::create_symlink(target, link);
+  }
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(*read_text_file(target, 100), "new");
+}
 
 }  // namespace
 }  // namespace realm

@@ -22,10 +22,10 @@ TEST(Half, EveryFp16RoundTrips) {
 TEST(Half, RoundsToNearestEven) {
   EXPECT_EQ(float_to_fp16(65519.99f), 0x7bff);
   EXPECT_EQ(float_to_fp16(65520.0f), 0x7c00);
-  EXPECT_EQ(float_to_fp16(0x1p-25f), 0x0000);           // half of the smallest: tie to even
-  EXPECT_EQ(float_to_fp16(0x1.000002p-25f), 0x0001);    // just above it
-  EXPECT_EQ(float_to_fp16(1.0f + 0x1p-11f), 0x3c00);    // tie to even, down
-  EXPECT_EQ(float_to_fp16(1.0f + 0x3p-11f), 0x3c02);    // tie to even, up
+  EXPECT_EQ(float_to_fp16(0x1p-25f), 0x0000);         // half of the smallest: tie to even
+  EXPECT_EQ(float_to_fp16(0x1.000002p-25f), 0x0001);  // just above it
+  EXPECT_EQ(float_to_fp16(1.0f + 0x1p-11f), 0x3c00);  // tie to even, down
+  EXPECT_EQ(float_to_fp16(1.0f + 0x3p-11f), 0x3c02);  // tie to even, up
   EXPECT_EQ(float_to_bf16(1.0f + 0x1p-8f), 0x3f80);
   EXPECT_EQ(float_to_bf16(1.0f + 0x3p-8f), 0x3f82);
   EXPECT_EQ(float_to_bf16(std::numeric_limits<float>::max()), 0x7f80);

@@ -37,7 +37,7 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}    // NOLINT: implicit
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
 
   bool ok() const { return state_.index() == 0; }
@@ -107,9 +107,9 @@ T take_value(Result<T>&& result) {
 }  // namespace realm
 
 // auto x = TRY(may_fail());   returns the error from the enclosing function, or yields the value.
-#define TRY(expr)                                                     \
-  __extension__({                                                     \
-    auto realm_try_result = (expr);                                   \
+#define TRY(expr)                                                           \
+  __extension__({                                                           \
+    auto realm_try_result = (expr);                                         \
     if (!realm_try_result.ok()) return std::move(realm_try_result).error(); \
-    ::realm::internal::take_value(std::move(realm_try_result));       \
+    ::realm::internal::take_value(std::move(realm_try_result));             \
   })

@@ -1,4 +1,5 @@
-// GGUF v2 and v3 (github.com/ggml-org/ggml, docs/gguf.md): reading by mapping, writing, split files.
+// GGUF v2 and v3 (github.com/ggml-org/ggml, docs/gguf.md): reading by mapping, writing, split
+// files.
 #pragma once
 
 #include <functional>

@@ -14,15 +14,26 @@
 
 namespace realm {
 
-// Integers keep their signedness and are widened to 64 bits; floats are widened to double. The width
-// a GGUF file used is kept beside the value (MetadataValue::gguf_type) so that it can be written back.
-using MetadataArray =
-    std::variant<std::vector<int64_t>, std::vector<uint64_t>, std::vector<double>,
-                 std::vector<bool>, std::vector<std::string>>;
+// Integers keep their signedness and are widened to 64 bits; floats are widened to double. The
+// width a GGUF file used is kept beside the value (MetadataValue::gguf_type) so that it can be
+// written back.
+using MetadataArray = std::variant<std::vector<int64_t>, std::vector<uint64_t>, std::vector<double>,
+                                   std::vector<bool>, std::vector<std::string>>;
 
 enum class GgufType : uint32_t {
-  kUint8 = 0, kInt8 = 1, kUint16 = 2, kInt16 = 3, kUint32 = 4, kInt32 = 5, kFloat32 = 6,
-  kBool = 7, kString = 8, kArray = 9, kUint64 = 10, kInt64 = 11, kFloat64 = 12,
+  kUint8 = 0,
+  kInt8 = 1,
+  kUint16 = 2,
+  kInt16 = 3,
+  kUint32 = 4,
+  kInt32 = 5,
+  kFloat32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kUint64 = 10,
+  kInt64 = 11,
+  kFloat64 = 12,
 };
 
 struct MetadataValue {
@@ -50,7 +61,8 @@ class Metadata {
   // Optional keys: the default where absent; an Error where present with a wrong type or range.
   Result<std::string> get_string_or(std::string_view key, std::string fallback) const;
   Result<bool> get_bool_or(std::string_view key, bool fallback) const;
-  Result<int64_t> get_int_or(std::string_view key, int64_t fallback, int64_t min, int64_t max) const;
+  Result<int64_t> get_int_or(std::string_view key, int64_t fallback, int64_t min,
+                             int64_t max) const;
   Result<double> get_float_or(std::string_view key, double fallback) const;
 
   void set(std::string key, MetadataValue value);

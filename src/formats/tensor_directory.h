@@ -1,6 +1,6 @@
-// What a model file offers the rest of Realm, whatever its format: metadata, and named tensors whose
-// bytes are views into memory (a mapping, or the program's own read-only data) kept alive by this
-// object. gguf.h and safetensors.h produce it; models/ consumes it.
+// What a model file offers the rest of Realm, whatever its format: metadata, and named tensors
+// whose bytes are views into memory (a mapping, or the program's own read-only data) kept alive by
+// this object. gguf.h and safetensors.h produce it; models/ consumes it.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,16 @@ struct TensorInfo {
 
   int64_t num_elements() const;
 };
+
+// Bytes of a tensor of any type of dtype.h, block format or plain number. Errors (kBadModel): rank
+// not 1..4, a dimension below 1, a row that is not a whole number of blocks, a size beyond 2^62.
+Result<size_t> tensor_bytes(DType type, const std::vector<int64_t>& shape);
+bool is_known_dtype(DType type);
+std::string dtype_name(DType type);                         // "F32", "Q4_K"
+std::string shape_text(const std::vector<int64_t>& shape);  // "[4096, 1024]"
+
+// A name out of a file, quoted for a message: of bounded length and without control characters.
+std::string quoted_name(std::string_view name);
 
 class TensorDirectory {
  public:

@@ -1,0 +1,92 @@
+# The front door. Every target installs what it needs (Debian, as root), configures its CMake preset
+# once and builds; `make help` lists them. Settings: JOBS=N, FUZZ_SECONDS=N, TESTS=REGEX.
+
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+# Limits `make test`, `make asan` and `make tsan` to the tests whose name matches.
+TESTS ?= .
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: build demo test asan tsan neon fuzz bench lint format clean help \
+        deps deps-test deps-lint deps-fuzz deps-neon
+
+# Objects are shared between clones: ccache sees paths relative to the checkout.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+# A sanitizer's finding fails the test that met it.
+export UBSAN_OPTIONS := print_stacktrace=1
+export TSAN_OPTIONS := halt_on_error=1 second_deadlock_stack=1
+
+# Evaluated after the deps targets ran, so that a ccache just installed is used.
+LAUNCHER = $$(command -v ccache >/dev/null && echo -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+# A preset is configured when its build folder is new or the presets changed; ninja sees to the rest.
+configure = if [ ! -f $(2)/build.ninja ] || [ CMakePresets.json -nt $(2)/build.ninja ]; then cmake --preset $(1) $(LAUNCHER); fi
+compile = cmake --build $(1) -j $(JOBS)
+# $(1) build folder; every suite leaves its results beside its objects, for .ci/run to sum up.
+run_tests = ctest --test-dir $(1) -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure \
+            --timeout 300 --output-junit $(CURDIR)/$(1)/results.xml
+
+build: deps ## build/realm, optimised (the default)
+	@$(call configure,release,build)
+	@$(call compile,build) --target realm
+
+demo: build ## let the embedded model answer questions on the terminal
+	@tools/demo.sh
+
+test: deps-test deps-neon ## build everything, run every test (cross-built NEON kernels too)
+	@$(call configure,neon,build-neon)
+	@$(call compile,build-neon)
+	@$(call configure,release,build)
+	@$(call compile,build)
+	@REALM_REQUIRE_NEON=1 $(call run_tests,build)
+
+asan: deps-test ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(call configure,debug,build-debug)
+	@$(call compile,build-debug)
+	@$(call run_tests,build-debug)
+
+tsan: deps-test ## the tests under ThreadSanitizer
+	@$(call configure,tsan,build-tsan)
+	@$(call compile,build-tsan)
+	@$(call run_tests,build-tsan)
+
+neon: deps-test deps-neon ## the kernels cross-built for 64-bit ARM, run under qemu
+	@$(call configure,neon,build-neon)
+	@$(call compile,build-neon)
+	@$(call run_tests,build-neon)
+
+fuzz: deps-test deps-fuzz ## every fuzz target for FUZZ_SECONDS (60)
+	@$(call configure,fuzz,build-fuzz)
+	@$(call compile,build-fuzz)
+	@tools/fuzz.py --seconds $(FUZZ_SECONDS) --jobs $(JOBS) $(if $(FUZZ_REPORT),--report $(FUZZ_REPORT))
+
+bench: deps-test ## prefill and decode speed of the embedded model, then the micro-benchmarks
+	@$(call configure,release,build)
+	@$(call compile,build)
+	@tools/bench.sh
+
+lint: deps-test deps-lint ## formatting, clang-tidy, include arrows, file sizes, scripts, Rust
+	@$(call configure,release,build)
+	@tools/lint.py --jobs $(JOBS) $(if $(LINT_REPORT),--report $(LINT_REPORT))
+
+format: deps-lint ## rewrite the C++ sources as clang-format wants them
+	@git ls-files -z '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 -r clang-format -i
+
+clean: ## remove every build folder
+	rm -rf build build-debug build-tsan build-fuzz build-neon
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+deps:
+	@tools/install_deps.sh build
+deps-test:
+	@tools/install_deps.sh build test
+deps-lint:
+	@tools/install_deps.sh lint
+deps-fuzz:
+	@tools/install_deps.sh fuzz
+deps-neon:
+	@tools/install_deps.sh neon

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs what a make target needs, with apt-get, and nothing where it is all there already (then it
+# asks no registry, so a second run is instant and works offline).
+#
+#   tools/install_deps.sh build [test] [lint] [fuzz] [neon]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+declare -A packages=(
+  [build]="g++ cmake ninja-build make pkg-config ccache libcli11-dev libspdlog-dev libfmt-dev
+           libboost-json1.81-dev libpcre2-dev libutf8proc-dev"
+  [test]="libgtest-dev libgmock-dev libbenchmark-dev python3"
+  [lint]="clang-format clang-tidy python3"
+  [fuzz]="clang libclang-rt-14-dev"
+  [neon]="g++-aarch64-linux-gnu libstdc++-12-dev-arm64-cross libc6-dev-arm64-cross qemu-user googletest"
+)
+
+wanted=()
+for group in "$@"; do
+  if [ -z "${packages[$group]:-}" ]; then
+    echo "install_deps.sh: unknown group '$group'; the groups are: ${!packages[*]}" >&2
+    exit 2
+  fi
+  # shellcheck disable=SC2206  # a list of words, on purpose
+  wanted+=(${packages[$group]})
+done
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "install_deps.sh: not a Debian system; install the like of these yourself: ${wanted[*]}" >&2
+else
+  missing=()
+  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null || true)
+  for package in "${wanted[@]}"; do
+    grep -qxF "installed $package" <<<"$installed" || missing+=("$package")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+      echo "These packages are missing; install them, then try again:" >&2
+      echo "  sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+      exit 1
+    fi
+    echo "Installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null
+  fi
+fi
+
+# The Rust toolchain that ffi/ needs (Debian's own is too old).
+if [[ " $* " == *" build "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh; fi
