@@ -23,17 +23,17 @@ size_t unfinished_character_bytes(std::string_view text) {
 
 Result<StopStrings> StopStrings::create(std::vector<std::string> strings, bool include_stop) {
   if (strings.size() > kMaxStrings) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "stop must have at most " + std::to_string(kMaxStrings) + " strings, not " +
-                     std::to_string(strings.size())};
+    return Error{ErrorCode::kInvalidArgument, "stop must have at most " +
+                                                  std::to_string(kMaxStrings) + " strings, not " +
+                                                  std::to_string(strings.size())};
   }
   StopStrings result;
   result.include_stop_ = include_stop;
   for (std::string& text : strings) {
     if (text.empty() || text.size() > kMaxStringBytes) {
-      return Error{ErrorCode::kInvalidArgument,
-                   "a stop string must be of 1 to " + std::to_string(kMaxStringBytes) +
-                       " bytes, not " + std::to_string(text.size())};
+      return Error{ErrorCode::kInvalidArgument, "a stop string must be of 1 to " +
+                                                    std::to_string(kMaxStringBytes) +
+                                                    " bytes, not " + std::to_string(text.size())};
     }
     std::vector<size_t> fallback(text.size(), 0);
     for (size_t i = 1, border = 0; i < text.size(); ++i) {

@@ -96,7 +96,8 @@ TEST(StopStrings, EverySplitGivesTheSame) {
 
 TEST(StopStrings, NeverCutsACharacter) {
   const std::string text = "né 日本語 🎈 fin日本X";
-  for (const auto& strings : std::vector<std::vector<std::string>>{{}, {"日本X"}, {"本語 🎉"}, {"é!"}}) {
+  for (const auto& strings :
+       std::vector<std::vector<std::string>>{{}, {"日本X"}, {"本語 🎉"}, {"é!"}}) {
     StopStrings stops = make(strings);
     std::string all;
     for (const char byte : text) {

@@ -82,8 +82,8 @@ void select_best(std::span<const float> logits, std::span<const Token> tokens, s
   for (; i + 16 <= logits.size(); i += 16) {
     const Float4 limit = {threshold, threshold, threshold, threshold};
     const float* p = &logits[i];
-    const Int4 passes = (load4(p) >= limit) | (load4(p + 4) >= limit) |
-                        (load4(p + 8) >= limit) | (load4(p + 12) >= limit);
+    const Int4 passes = (load4(p) >= limit) | (load4(p + 4) >= limit) | (load4(p + 8) >= limit) |
+                        (load4(p + 12) >= limit);
     if (any(passes)) {
       for (size_t j = i; j < i + 16; ++j) take(j);
     }
@@ -94,6 +94,11 @@ void select_best(std::span<const float> logits, std::span<const Token> tokens, s
     out.resize(k);
   }
   std::sort(out.begin(), out.end(), better);
+}
+
+double SoftmaxScale::logit_at(double p) const {
+  const double lowest = static_cast<double>(max_logit) + kExpLowest;
+  return p > 0.0 ? std::max(max_logit + log_double(p * sum), lowest) : lowest;
 }
 
 Status Candidates::reset(std::span<const float> logits) {
@@ -110,9 +115,9 @@ Status Candidates::reset(std::span<const float> logits) {
                        "; its weights are damaged or overflow in this precision"};
     }
   }
-  return Error{ErrorCode::kBadModel,
-               logits.empty() ? "the model gave no logits"
-                              : "the model gave every token the logit -infinity"};
+  return Error{ErrorCode::kBadModel, logits.empty()
+                                         ? "the model gave no logits"
+                                         : "the model gave every token the logit -infinity"};
 }
 
 void Candidates::mask(std::span<const uint32_t> allowed) {
@@ -164,6 +169,10 @@ Candidate Candidates::best() const {
 SoftmaxScale Candidates::softmax() {
   const float max = max_logit();
   return {max, exp_block_sums(logits_, max, block_sums_)};
+}
+
+double Candidates::entropy(const SoftmaxScale& softmax) const {
+  return log_double(softmax.sum) - exp_product_sum(logits_, softmax.max_logit) / softmax.sum;
 }
 
 void Candidates::divide(float divisor) {

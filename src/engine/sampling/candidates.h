@@ -1,11 +1,11 @@
 // The tokens still in play while one is chosen. It starts as a view of a row of logits, one per
-// token of the vocabulary ("dense": slot i is token i); the first sampler that changes a logit makes
-// a copy, the first that drops tokens leaves a list of (token, logit). Nothing sorts a whole
+// token of the vocabulary ("dense": slot i is token i); the first sampler that changes a logit
+// makes a copy, the first that drops tokens leaves a list of (token, logit). Nothing sorts a whole
 // vocabulary unless the distribution is so flat that nearly all of it is kept. One object serves
 // every sequence in turn, so that scratch memory is per thread and not per request.
 //
-// A logit of -infinity means "dropped". A sorted list is in order of logit, then of token: every tie
-// is decided, the same way on every machine.
+// A logit of -infinity means "dropped". A sorted list is in order of logit, then of token: every
+// tie is decided, the same way on every machine.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +31,9 @@ inline bool better(const Candidate& a, const Candidate& b) {
 struct SoftmaxScale {
   float max_logit;
   double sum;  // of exp(logit - max_logit)
+
+  // The least logit of a token of probability p or more; tokens without any weight are below it.
+  double logit_at(double p) const;
 };
 
 // The k best of `logits` (all that are above -infinity where there are fewer), best first.
@@ -54,14 +57,14 @@ class Candidates {
   std::span<const float> logits() const { return logits_; }
   // Empty in dense form.
   std::span<const Token> tokens() const { return tokens_; }
-  Token token(size_t slot) const {
-    return is_dense() ? static_cast<Token>(slot) : tokens_[slot];
-  }
+  Token token(size_t slot) const { return is_dense() ? static_cast<Token>(slot) : tokens_[slot]; }
   // -infinity where nothing is left.
   float max_logit() const;
   // The best slot, the lowest token of equals. Requires a finite logit.
   Candidate best() const;
   SoftmaxScale softmax();
+  // Of the softmax, in nats.
+  double entropy(const SoftmaxScale& softmax) const;
   // Sums of exp(logit - max_logit) per block of kExpBlock slots, as the last softmax() left them.
   std::span<const double> block_sums() const { return block_sums_; }
 

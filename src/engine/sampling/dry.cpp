@@ -10,7 +10,8 @@ namespace {
 
 // match[d], d >= 1: how many of the window's last tokens also stand d positions earlier, i.e. the
 // common suffix of the window and of the window without its last d tokens. The Z-function of the
-// reversed window, in linear time (Gusfield, "Algorithms on Strings, Trees, and Sequences", 1.3-1.4).
+// reversed window, in linear time (Gusfield, "Algorithms on Strings, Trees, and
+// Sequences", 1.3-1.4).
 std::vector<size_t> repeated_suffixes(std::span<const Token> window) {
   const size_t n = window.size();
   const auto reversed = [&](size_t i) { return window[n - 1 - i]; };
@@ -57,8 +58,7 @@ void apply_dry(Candidates& candidates, const Step& step) {
   candidates.adjust(longest, [&](float logit, size_t length) {
     if (logit < kLowest) return logit;  // dropped before
     const double penalty =
-        params.dry_multiplier *
-        pow_double(params.dry_base, static_cast<double>(length - allowed));
+        params.dry_multiplier * pow_double(params.dry_base, static_cast<double>(length - allowed));
     // Never quite -infinity: a penalized token is still possible when nothing else is left.
     return static_cast<float>(std::max(logit - penalty, static_cast<double>(kLowest)));
   });

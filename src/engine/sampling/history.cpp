@@ -10,7 +10,9 @@ namespace {
 
 constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
 
-size_t window(int32_t last_n) { return last_n < 0 ? kUnlimited : static_cast<size_t>(last_n); }
+size_t window(int32_t last_n) {
+  return last_n < 0 ? kUnlimited : static_cast<size_t>(last_n);
+}
 
 }  // namespace
 

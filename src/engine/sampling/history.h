@@ -1,6 +1,6 @@
 // The tokens a sequence has so far, as far back as its penalties look, with what they need ready:
-// counts within the penalty window, and which tokens end a DRY sequence breaker. Kept apart from the
-// text: nothing here survives the request.
+// counts within the penalty window, and which tokens end a DRY sequence breaker. Kept apart from
+// the text: nothing here survives the request.
 #pragma once
 
 #include <functional>

@@ -111,7 +111,9 @@ Status check_sampler_names(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::span<const SamplingField> sampling_fields() { return kFields; }
+std::span<const SamplingField> sampling_fields() {
+  return kFields;
+}
 
 const SamplingField* find_sampling_field(std::string_view name) {
   for (const SamplingField& field : kFields) {
@@ -121,8 +123,7 @@ const SamplingField* find_sampling_field(std::string_view name) {
 }
 
 double get_sampling_field(const SamplingParams& params, const SamplingField& field) {
-  return std::visit([&](auto member) { return static_cast<double>(params.*member); },
-                    field.member);
+  return std::visit([&](auto member) { return static_cast<double>(params.*member); }, field.member);
 }
 
 Status set_sampling_field(SamplingParams& params, const SamplingField& field, double value) {

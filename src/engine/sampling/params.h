@@ -49,9 +49,10 @@ struct SamplingParams {
   uint64_t seed = 0;
   std::vector<std::string> dry_sequence_breakers = {"\n", ":", "\"", "*"};
   // Added to the raw logits; -infinity forbids the token.
-  std::vector<std::pair<Token, float>> logit_bias;
-  // Names of samplers.h in the order to apply them; those left out are off. Empty: the table's order.
-  std::vector<std::string> samplers;
+  std::vector<std::pair<Token, float>> logit_bias = {};
+  // Names of samplers.h in the order to apply them; those left out are off. Empty: the table's
+  // order.
+  std::vector<std::string> samplers = {};
 };
 
 struct SamplingField {

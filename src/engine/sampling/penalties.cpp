@@ -19,8 +19,8 @@ void apply_penalties(Candidates& candidates, const Step& step) {
     // Dividing a negative logit would favour the token, so that side is multiplied.
     const float scaled =
         logit > 0.0f ? logit / params.repeat_penalty : logit * params.repeat_penalty;
-    const float penalized = scaled - static_cast<float>(count) * params.frequency_penalty -
-                            params.presence_penalty;
+    const float penalized =
+        scaled - static_cast<float>(count) * params.frequency_penalty - params.presence_penalty;
     return std::clamp(penalized, -kLargest, kLargest);
   });
 }

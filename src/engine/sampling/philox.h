@@ -32,10 +32,10 @@ enum class DrawPurpose : uint32_t { kToken = 0, kXtc = 1 };
 
 // Uniform in [0, 1) with 53 random bits.
 constexpr double uniform_draw(uint64_t seed, uint64_t step, DrawPurpose purpose) {
-  const PhiloxBlock block = philox4x32_10(
-      {static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32),
-       static_cast<uint32_t>(purpose), 0},
-      {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const PhiloxBlock block =
+      philox4x32_10({static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32),
+                     static_cast<uint32_t>(purpose), 0},
+                    {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   const uint64_t bits = (static_cast<uint64_t>(block[1]) << 32) | block[0];
   return static_cast<double>(bits >> 11) * 0x1p-53;
 }

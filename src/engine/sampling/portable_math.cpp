@@ -18,9 +18,10 @@ constexpr float kLn2High = 0.693359375f;
 constexpr float kLn2Low = -2.12194440e-4f;
 // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
 constexpr float kRounder = 12582912.0f;
-constexpr float kExpLowest = -87.0f;
 
-Float4 splat(float x) { return Float4{x, x, x, x}; }
+Float4 splat(float x) {
+  return Float4{x, x, x, x};
+}
 
 // The one formula of both twins; T is float or Float4.
 template <typename T>
@@ -52,6 +53,26 @@ Float4 load4(const float* p) {
   return v;
 }
 
+// Calls `take` with the sum of f(x[i] - max) over each block of kExpBlock elements.
+template <typename F, typename Take>
+void sum_blocks(std::span<const float> x, float max, F f, Take take) {
+  const Float4 max4 = splat(max);
+  for (size_t begin = 0; begin < x.size(); begin += kExpBlock) {
+    const float* block = x.data() + begin;
+    float padded[kExpBlock];
+    if (const size_t left = x.size() - begin; left < kExpBlock) {
+      for (size_t i = 0; i < kExpBlock; ++i) {
+        padded[i] = i < left ? block[i] : -std::numeric_limits<float>::infinity();
+      }
+      block = padded;
+    }
+    Float4 lanes = splat(0.0f);
+    for (size_t i = 0; i < kExpBlock; i += 4) lanes += f(load4(block + i) - max4);
+    take((static_cast<double>(lanes[0]) + static_cast<double>(lanes[1])) +
+         (static_cast<double>(lanes[2]) + static_cast<double>(lanes[3])));
+  }
+}
+
 }  // namespace
 
 float exp_float(float x) {
@@ -60,30 +81,30 @@ float exp_float(float x) {
   const float n = rounded - kRounder;
   const float r = (x - n * kLn2High) - n * kLn2Low;
   const float p = exp_polynomial(r);
-  const uint32_t shift = (std::bit_cast<uint32_t>(rounded) - std::bit_cast<uint32_t>(kRounder)) << 23;
+  const uint32_t shift = (std::bit_cast<uint32_t>(rounded) - std::bit_cast<uint32_t>(kRounder))
+                         << 23;
   return std::bit_cast<float>(std::bit_cast<uint32_t>(p) + shift);
 }
 
 double exp_block_sums(std::span<const float> x, float max, std::vector<double>& sums) {
-  const size_t num_blocks = (x.size() + kExpBlock - 1) / kExpBlock;
-  sums.resize(num_blocks);
+  sums.clear();
   double total = 0.0;
-  const Float4 max4 = splat(max);
-  for (size_t b = 0; b < num_blocks; ++b) {
-    const float* block = x.data() + b * kExpBlock;
-    float padded[kExpBlock];
-    if (const size_t left = x.size() - b * kExpBlock; left < kExpBlock) {
-      for (size_t i = 0; i < kExpBlock; ++i) {
-        padded[i] = i < left ? block[i] : -std::numeric_limits<float>::infinity();
-      }
-      block = padded;
-    }
-    Float4 lanes = splat(0.0f);
-    for (size_t i = 0; i < kExpBlock; i += 4) lanes += exp4(load4(block + i) - max4);
-    sums[b] = (static_cast<double>(lanes[0]) + static_cast<double>(lanes[1])) +
-              (static_cast<double>(lanes[2]) + static_cast<double>(lanes[3]));
-    total += sums[b];
-  }
+  sum_blocks(
+      x, max, [](Float4 d) { return exp4(d); },
+      [&](double sum) {
+        sums.push_back(sum);
+        total += sum;
+      });
+  return total;
+}
+
+double exp_product_sum(std::span<const float> x, float max) {
+  double total = 0.0;
+  const Float4 lowest = splat(kExpLowest);
+  // The clamp keeps 0 * -infinity out; exp4 of the unclamped value is zero there.
+  sum_blocks(
+      x, max, [&](Float4 d) { return exp4(d) * (d > lowest ? d : lowest); },
+      [&](double sum) { total += sum; });
   return total;
 }
 

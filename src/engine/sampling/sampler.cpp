@@ -18,21 +18,18 @@ size_t draw_slot(const Candidates& candidates, const SoftmaxScale& softmax, doub
   double left = share * softmax.sum;
   size_t block = 0;
   while (block + 1 < blocks.size() && left >= blocks[block]) left -= blocks[block++];
-  // Rounding may carry the search past the last slot with a weight; that one it is then.
-  size_t slot = 0;
-  bool found = false;
-  const auto search = [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) {
-      const float weight = exp_float(logits[i] - softmax.max_logit);
-      if (weight <= 0.0f) continue;
-      slot = i;
-      found = true;
-      if (left < weight) return;
-      left -= weight;
-    }
-  };
-  search(block * kExpBlock, std::min((block + 1) * kExpBlock, logits.size()));
-  for (; !found; --block) search((block - 1) * kExpBlock, block * kExpBlock);
+  // A middle block has weight since its sum is above `left`; rounding may leave the last one
+  // without.
+  while (block > 0 && blocks[block] == 0.0) --block;
+  // Within the block, rounding may carry the search past its last weight; that one it is then.
+  size_t slot = block * kExpBlock;
+  for (size_t i = slot; i < std::min((block + 1) * kExpBlock, logits.size()); ++i) {
+    const float weight = exp_float(logits[i] - softmax.max_logit);
+    if (weight <= 0.0f) continue;
+    slot = i;
+    if (left < weight) break;
+    left -= weight;
+  }
   return slot;
 }
 

@@ -27,8 +27,8 @@ inline constexpr float kLowestLogprob = -9999.0f;
 
 struct Sampled {
   Token token;
-  // Under params.logprobs: the model's own log probabilities, i.e. the log-softmax of the raw logits
-  // before bias, mask and samplers. `top` has top_logprobs entries, best first.
+  // Under params.logprobs: the model's own log probabilities, i.e. the log-softmax of the raw
+  // logits before bias, mask and samplers. `top` has top_logprobs entries, best first.
   float logprob;
   std::vector<TokenLogprob> top;
   double surprise;  // bits, among the candidates that were left; accept() feeds it to mirostat

@@ -23,7 +23,9 @@ constexpr auto kSamplers = std::to_array<SamplerRow>({
 
 }  // namespace
 
-std::span<const SamplerRow> samplers_table() { return kSamplers; }
+std::span<const SamplerRow> samplers_table() {
+  return kSamplers;
+}
 
 const SamplerRow* find_sampler(std::string_view name) {
   for (const SamplerRow& row : kSamplers) {

@@ -1,7 +1,7 @@
 // The samplers, one function each over the candidates of one step, in files of their names, and the
 // table that gives their order. A function reads the request's parameters and the sequence's
-// history and draws from nothing but Step::draw; it keeps no state. Adding one: its file, its row in
-// samplers.cpp, its fields in params.cpp.
+// history and draws from nothing but Step::draw; it keeps no state. Adding one: its file, its row
+// in samplers.cpp, its fields in params.cpp.
 #pragma once
 
 #include <span>
@@ -27,7 +27,8 @@ struct SamplerRow {
   std::string_view alias;  // llama.cpp's spelling where it differs
   bool (*active)(const SamplingParams&);
   void (*apply)(Candidates&, const Step&);
-  // Truncating samplers make no sense under greedy and are mirostat's job under mirostat: both skip them.
+  // Truncating samplers make no sense under greedy and are mirostat's job under mirostat: both skip
+  // them.
   bool truncates;
 };
 
@@ -38,7 +39,8 @@ const SamplerRow* find_sampler(std::string_view name);
 bool penalties_active(const SamplingParams& params);
 bool dry_active(const SamplingParams& params);
 
-// logit = logit / repeat_penalty (times it where negative), - count * frequency_penalty - presence_penalty.
+// logit = logit / repeat_penalty (times it where negative), - count * frequency_penalty -
+// presence_penalty.
 void apply_penalties(Candidates& candidates, const Step& step);
 // DRY, "don't repeat yourself" (p-e-w, text-generation-webui #5677): subtracts multiplier *
 // base^(length - allowed_length) from each token that would continue a sequence of `length` tokens
@@ -59,7 +61,8 @@ void apply_xtc(Candidates& candidates, const Step& step);
 // entropy.
 void apply_temperature(Candidates& candidates, const Step& step);
 
-// Mirostat 2 (Basu et al., 2020): drops tokens of more than `mu` bits of surprise, the best excepted.
+// Mirostat 2 (Basu et al., 2020): drops tokens of more than `mu` bits of surprise, the best
+// excepted.
 void apply_mirostat(Candidates& candidates, double mu);
 
 }  // namespace realm

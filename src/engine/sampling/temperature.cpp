@@ -13,13 +13,7 @@ double normalized_entropy(Candidates& candidates) {
   const size_t count = candidates.num_finite();
   if (count < 2) return 0.0;
   const SoftmaxScale softmax = candidates.softmax();
-  const double log_sum = log_double(softmax.sum);
-  double entropy = 0.0;
-  for (const float logit : candidates.logits()) {
-    const double weight = exp_float(logit - softmax.max_logit);
-    if (weight > 0.0) entropy += weight / softmax.sum * (log_sum - (logit - softmax.max_logit));
-  }
-  return std::clamp(entropy / log_double(static_cast<double>(count)), 0.0, 1.0);
+  return std::clamp(candidates.entropy(softmax) / log_double(static_cast<double>(count)), 0.0, 1.0);
 }
 
 }  // namespace

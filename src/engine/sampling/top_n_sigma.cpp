@@ -25,7 +25,8 @@ void apply_top_n_sigma(Candidates& candidates, const Step& step) {
   const std::span<const float> logits = candidates.logits();
   const auto count = static_cast<double>(candidates.num_finite());
   const double mean = sum_finite(logits, [](float x) { return static_cast<double>(x); }) / count;
-  const double variance = sum_finite(logits, [&](float x) { return (x - mean) * (x - mean); }) / count;
+  const double variance =
+      sum_finite(logits, [&](float x) { return (x - mean) * (x - mean); }) / count;
   const double limit = candidates.max_logit() - step.params.top_n_sigma * std::sqrt(variance);
   candidates.keep_from(limit, static_cast<size_t>(step.params.min_keep));
 }

@@ -10,23 +10,18 @@ namespace realm {
 void apply_typical_p(Candidates& candidates, const Step& step) {
   const std::span<const float> logits = candidates.logits();
   const SoftmaxScale softmax = candidates.softmax();
-  const double log_sum = log_double(softmax.sum);
-  // Surprise of a token: -log p = log_sum - (logit - max). Entropy: its mean under p.
-  double entropy = 0.0;
-  for (const float logit : logits) {
-    const double weight = exp_float(logit - softmax.max_logit);
-    if (weight > 0.0) entropy += weight / softmax.sum * (log_sum - (logit - softmax.max_logit));
-  }
-  // How untypical, negated, so that the shared selection by greatest value serves. What has no
-  // probability left in float is out, as the draw could never take it.
+  // How far the surprise -log p is from its mean, the entropy; negated, so that the shared
+  // selection by greatest value serves. -log p = center - logit + entropy, so neither logarithm nor
+  // exponential is taken per token. What has no weight in float is out, as the draw could never
+  // take it.
+  const double center = softmax.max_logit + log_double(softmax.sum) - candidates.entropy(softmax);
+  const double lowest = softmax.logit_at(0.0);
   std::vector<float> typicality(logits.size());
   std::vector<Token> slots(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
     slots[i] = static_cast<Token>(i);
-    const double surprise = log_sum - (logits[i] - softmax.max_logit);
-    typicality[i] = exp_float(logits[i] - softmax.max_logit) > 0.0f
-                        ? -static_cast<float>(std::abs(surprise - entropy))
-                        : -std::numeric_limits<float>::infinity();
+    typicality[i] = logits[i] >= lowest ? -static_cast<float>(std::abs(center - logits[i]))
+                                        : -std::numeric_limits<float>::infinity();
   }
   const double wanted = step.params.typical_p * softmax.sum;
   const auto min_keep = static_cast<size_t>(std::max(step.params.min_keep, 1));
