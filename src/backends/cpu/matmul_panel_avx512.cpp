@@ -31,7 +31,7 @@ struct Scratch {
 };
 
 // Transposes a 16 x 16 matrix of dwords.
-void transpose(__m512i* r) {
+inline __attribute__((always_inline)) void transpose(__m512i* r) {
   __m512i t[16];
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
