@@ -42,8 +42,8 @@ void encode_mxfp4(const float* src, void* dst, int64_t num_elements, const float
     std::frexp(largest / 12.0f, &exponent);  // 12 is the doubled codebook's end
     double least = INFINITY;
     for (int candidate = exponent - 2; candidate <= exponent + 1 && largest > 0.0f; ++candidate) {
-      // d = 2^(e - 128)
-      const uint8_t e = static_cast<uint8_t>(clamp_int(candidate + 128, 0, 254));
+      // d = 2^(e - 128); beyond 252 the codebook's end is no longer finite.
+      const uint8_t e = static_cast<uint8_t>(clamp_int(candidate + 128, 0, 252));
       const double error = fp4_error(x, weights, 32, std::bit_cast<float>(e8m0_half_bits(e)));
       if (error < least) {
         least = error;

@@ -46,12 +46,6 @@ constexpr bool kNeedsImportance = true;
         decode_##lower, encode_##lower, needs_importance, unpack_##lower, k##name##Shape   \
   }
 
-#define FORMAT_ROW_NOENC(name, lower, needs_importance)                                    \
-  BlockFormat {                                                                            \
-    DType::k##name, #name, k##name##Shape.elements, static_cast<int>(sizeof(Block##name)), \
-        decode_##lower, nullptr, needs_importance, unpack_##lower, k##name##Shape          \
-  }
-
 constexpr BlockFormat kFormats[] = {
     {DType::kF32, "F32", 1, 4, decode_f32, encode_f32, false, nullptr, {0, 1}},
     {DType::kF16, "F16", 1, 2, decode_f16, encode_f16, false, nullptr, {0, 1}},
@@ -67,15 +61,15 @@ constexpr BlockFormat kFormats[] = {
     FORMAT_ROW(Q5_K, q5_k, false),
     FORMAT_ROW(Q6_K, q6_k, false),
     FORMAT_ROW(Q8_K, q8_k, false),
-    FORMAT_ROW_NOENC(IQ2_XXS, iq2_xxs, kNeedsImportance),
-    FORMAT_ROW_NOENC(IQ2_XS, iq2_xs, kNeedsImportance),
-    FORMAT_ROW_NOENC(IQ3_XXS, iq3_xxs, false),
-    FORMAT_ROW_NOENC(IQ1_S, iq1_s, kNeedsImportance),
+    FORMAT_ROW(IQ2_XXS, iq2_xxs, kNeedsImportance),
+    FORMAT_ROW(IQ2_XS, iq2_xs, kNeedsImportance),
+    FORMAT_ROW(IQ3_XXS, iq3_xxs, false),
+    FORMAT_ROW(IQ1_S, iq1_s, kNeedsImportance),
     FORMAT_ROW(IQ4_NL, iq4_nl, false),
-    FORMAT_ROW_NOENC(IQ3_S, iq3_s, false),
-    FORMAT_ROW_NOENC(IQ2_S, iq2_s, kNeedsImportance),
+    FORMAT_ROW(IQ3_S, iq3_s, false),
+    FORMAT_ROW(IQ2_S, iq2_s, kNeedsImportance),
     FORMAT_ROW(IQ4_XS, iq4_xs, false),
-    FORMAT_ROW_NOENC(IQ1_M, iq1_m, kNeedsImportance),
+    FORMAT_ROW(IQ1_M, iq1_m, kNeedsImportance),
     {DType::kBF16, "BF16", 1, 2, decode_bf16, encode_bf16, false, nullptr, {0, 1}},
     FORMAT_ROW(TQ1_0, tq1_0, false),
     FORMAT_ROW(TQ2_0, tq2_0, false),

@@ -117,22 +117,18 @@ void BlockInput::load(const float* src, const float* importance, int num_element
     return;
   }
   unit = largest;
-  float squares = 0.0f;
   double total_importance = 0.0;
   for (int i = 0; i < num_elements; ++i) {
     x[i] = src[i] / largest;
-    squares += x[i] * x[i];
+    w[i] = 1.0f;
     if (importance != nullptr) total_importance += static_cast<double>(importance[i]);
   }
-  const float mean_square = squares / static_cast<float>(num_elements);
-  for (int i = 0; i < num_elements; ++i)
-    w[i] = importance == nullptr ? 1.0f : std::sqrt(mean_square + x[i] * x[i]);
   if (total_importance > 0.0) {
     // The floor keeps codes sensible where the calibration text left an input untouched.
     constexpr float kFloor = 1e-4f;
     const double factor = num_elements / total_importance;
     for (int i = 0; i < num_elements; ++i) {
-      w[i] *= kFloor + static_cast<float>(static_cast<double>(importance[i]) * factor);
+      w[i] = kFloor + static_cast<float>(static_cast<double>(importance[i]) * factor);
     }
   }
 }

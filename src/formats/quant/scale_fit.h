@@ -33,8 +33,9 @@ struct BlockInput {
   float unit;  // the value that 1.0 stands for
 
   // A block that is all zero (or below 1e-30) becomes x = 0, w = 1, unit = 1.
-  // w = 1 without importance, else importance * sqrt(mean square + x^2), which favours the larger
-  // weights; importance is taken relative to its mean in the block, and as 1 where it is all zero.
+  // w is the importance relative to its mean in the block, and 1 where there is none or it is all
+  // zero: the squared error of a layer's output is then what the encoders minimize, as far as its
+  // inputs are independent.
   void load(const float* src, const float* importance, int num_elements);
 
   // A stored factor in the scale of x.
