@@ -7,7 +7,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::generator::{generator, is_generator};
 use super::text::{as_float, json_of, str_of, JsonStyle};
-use super::{methods, numbers, operators, views};
+use super::{limits, methods, numbers, operators, views};
 
 pub fn register(environment: &mut Environment) {
     environment.add_filter("tojson", tojson);
@@ -40,12 +40,11 @@ pub fn register(environment: &mut Environment) {
     environment.add_filter("reject", reject);
     environment.add_filter("selectattr", selectattr);
     environment.add_filter("rejectattr", rejectattr);
-    environment.add_filter("batch", |state: &State, value: Value, count: usize, fill: Option<Value>| {
-        once(builtin::batch(state, value, count, fill)?)
-    });
-    environment.add_filter("slice", |state: &State, value: Value, count: usize, fill: Option<Value>| {
-        once(builtin::slice(state, value, count, fill)?)
-    });
+    environment.add_filter("batch", batch);
+    environment.add_filter("slice", slice);
+    environment.add_filter("groupby", groupby);
+    environment.remove_filter("zip");
+    environment.remove_filter("chain");
     environment.add_filter(operators::PERCENT, percent);
     environment.add_filter(operators::MARKUP_ADD, markup_add);
 
@@ -55,6 +54,8 @@ pub fn register(environment: &mut Environment) {
         value.kind() == ValueKind::Plain && !value.is_undefined()
     });
 
+    environment.add_function(operators::BOUNDED, limits::bounded);
+    environment.add_function("namespace", limits::namespace);
     environment.add_function("dict", dict);
     environment.add_function("joiner", minijinja_contrib::globals::joiner);
     environment.add_function("cycler", |items: Rest<Value>| {
@@ -68,6 +69,37 @@ fn invalid(message: impl Into<String>) -> Error {
 
 fn once(items: Value) -> Result<Value, Error> {
     Ok(generator(items.try_iter()?.collect()))
+}
+
+fn once_bounded(state: &State, items: Value) -> Result<Value, Error> {
+    once(limits::bounded(state, items)?)
+}
+
+fn batch(
+    state: &State,
+    value: Value,
+    count: usize,
+    fill: Option<Value>,
+) -> Result<Value, Error> {
+    once_bounded(state, builtin::batch(state, value, count, fill)?)
+}
+
+fn slice(
+    state: &State,
+    value: Value,
+    count: usize,
+    fill: Option<Value>,
+) -> Result<Value, Error> {
+    once_bounded(state, builtin::slice(state, value, count, fill)?)
+}
+
+fn groupby(
+    state: &State,
+    value: Value,
+    attribute: Option<&str>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
+    limits::bounded(state, builtin::groupby(value, attribute, kwargs)?)
 }
 
 /// The arguments given by position, under their names, together with those given by name.
@@ -503,7 +535,7 @@ fn is_iterable(value: &Value) -> bool {
         )
 }
 
-fn dict(value: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+fn dict(state: &State, value: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let mut pairs: Vec<(Value, Value)> = Vec::new();
     match value {
         None => {}
@@ -526,5 +558,5 @@ fn dict(value: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     for name in kwargs.args() {
         pairs.push((Value::from(name), kwargs.get::<Value>(name)?));
     }
-    Ok(Value::from_pairs(pairs))
+    limits::bounded(state, Value::from_pairs(pairs))
 }

@@ -5,8 +5,9 @@
 //! loader, and time comes in as an argument.
 
 mod filters;
-mod json;
 mod generator;
+mod json;
+mod limits;
 mod methods;
 mod numbers;
 mod operators;
@@ -24,8 +25,8 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use crate::{Failure, Status};
 
 const NAME: &str = "chat";
-/// Real templates stay below 40 kB.
-const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// Real templates stay below 50 kB.
+const SOURCE_BYTES_MAX: usize = 1 << 18;
 /// Nesting of calls, loops and blocks at run time.
 const RECURSION_MAX: usize = 200;
 
@@ -105,8 +106,10 @@ impl Template {
         environment.add_function("raise_exception", raise_exception);
         environment.remove_global("debug");
         filters::register(&mut environment);
+        let source = source::prepare(source)
+            .map_err(|message| Failure::new(Status::BadSource, message))?;
         environment
-            .add_template_owned(NAME, source::prepare(source))
+            .add_template_owned(NAME, source)
             .map_err(|error| describe(&error, Status::BadSource))?;
         let reads = environment
             .get_template(NAME)

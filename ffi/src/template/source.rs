@@ -1,11 +1,12 @@
 //! What happens to a template's text before minijinja reads it. Line ends become \n as in jinja2.
 //! Transformers' `{% generation %}` blocks, which only mark what the assistant wrote, become
-//! `{% with %}` blocks, which scope variables the same way and print their body. And two operators
-//! that depend on Python's types are spelled as filters (operators.rs). Line numbers stay.
+//! `{% with %}` blocks, which scope variables the same way and print their body. And some
+//! expressions are written differently (operators.rs). Line numbers stay.
 
 use super::operators;
 
-pub fn prepare(source: &str) -> String {
+/// Fails, with the line, for a tag that is too long.
+pub fn prepare(source: &str) -> Result<String, String> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
@@ -39,13 +40,18 @@ pub fn prepare(source: &str) -> String {
             }
             _ => {
                 out.push_str(&tag[..2]);
-                out.push_str(&operators::rewrite(&tag[2..end - 2]));
+                let Some(inside) = operators::rewrite(&tag[2..end - 2], kind == b'%') else {
+                    let before = source.len() - tag.len();
+                    let line = source[..before].matches('\n').count() + 1;
+                    return Err(format!("a tag is too long (template line {line})"));
+                };
+                out.push_str(&inside);
                 out.push_str(&tag[end - 2..end]);
             }
         }
     }
     out.push_str(rest);
-    out
+    Ok(out)
 }
 
 fn find_opening(text: &str) -> Option<usize> {
