@@ -8,20 +8,25 @@
 #include <string_view>
 
 #include "formats/dtype.h"
+#include "formats/quant/unpacked.h"
 
 namespace realm {
 
 struct BlockFormat {
   DType type;
-  const char* name;      // as GGUF users write it: "Q4_K", "IQ4_XS", "F16"
-  int block_elements;    // elements in one block; a row holds a whole number of blocks
-  int block_bytes;       // bytes of one block
+  const char* name;    // as GGUF users write it: "Q4_K", "IQ4_XS", "F16"
+  int block_elements;  // elements in one block; a row holds a whole number of blocks
+  int block_bytes;     // bytes of one block
   // Decodes num_elements (a multiple of block_elements) from src into dst.
   void (*decode)(const void* src, float* dst, int64_t num_elements);
   // Encodes one row; importance is null or num_elements non-negative weights (from an importance
   // matrix). Null where the format is only ever an activation or has no encoder.
   void (*encode)(const float* src, void* dst, int64_t num_elements, const float* importance);
   bool needs_importance;  // encode refuses (at the caller) without an importance matrix
+  // The block's integers and factors, from which decode's values follow (unpacked.h). Null for F32,
+  // F16 and BF16, whose shape has no elements.
+  void (*unpack)(const void* block, UnpackedBlock& out);
+  UnpackShape shape;
 };
 
 // Every format, ordered by type id.

@@ -1,0 +1,67 @@
+#include "backends/cpu/isa.h"
+
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+namespace realm::cpu {
+
+bool has_isa(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return true;
+#if defined(__x86_64__)
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("f16c");
+    case Isa::kAvx512:
+      return has_isa(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+    case Isa::kNeon:
+      return false;
+#elif defined(__aarch64__)
+    case Isa::kNeon:
+      return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    case Isa::kAvx2:
+    case Isa::kAvx512:
+      return false;
+#else
+    default:
+      return false;
+#endif
+  }
+  return false;
+}
+
+Isa best_isa() {
+  for (Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kNeon}) {
+    if (has_isa(isa)) return isa;
+  }
+  return Isa::kScalar;
+}
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar: return "scalar";
+    case Isa::kNeon: return "neon";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+  }
+  return "?";
+}
+
+Result<Isa> parse_isa(const std::string& name) {
+  for (Isa isa : {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+    if (name != isa_name(isa)) continue;
+    if (!has_isa(isa)) {
+      return Error{ErrorCode::kUnsupported, "this processor does not have " + name};
+    }
+    return isa;
+  }
+  return Error{ErrorCode::kInvalidArgument,
+               "instruction set '" + name + "' is not one of scalar, neon, avx2, avx512"};
+}
+
+}  // namespace realm::cpu

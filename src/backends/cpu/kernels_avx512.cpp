@@ -1,0 +1,14 @@
+// The float kernels compiled for this instruction set; everything is in kernels.inc.h.
+#define REALM_ISA avx512
+#include "backends/cpu/kernels.inc.h"
+
+namespace realm::cpu {
+
+const Kernels* avx512_kernels() {
+  using namespace avx512;
+  static const Kernels kernels = {rms_norm,  rope,     gated_activation, add_rows, to_f16,
+                                  attention, dot_rows, quantize_row};
+  return &kernels;
+}
+
+}  // namespace realm::cpu

@@ -1,0 +1,15 @@
+// The float kernels compiled for this instruction set; everything is in kernels.inc.h.
+#define REALM_ISA neon
+#define REALM_ISA_IS_NEON
+#include "backends/cpu/kernels.inc.h"
+
+namespace realm::cpu {
+
+const Kernels* neon_kernels() {
+  using namespace neon;
+  static const Kernels kernels = {rms_norm,  rope,     gated_activation, add_rows, to_f16,
+                                  attention, dot_rows, quantize_row};
+  return &kernels;
+}
+
+}  // namespace realm::cpu

@@ -1,0 +1,178 @@
+// The matrix product: float weights go to dot_rows (kernels.h), block formats quantize the
+// activations once and go to the integer kernels (matmul_kernels.h). Work is cut into groups of
+// weight rows, so that each weight is read by one thread, once.
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/rows.h"
+
+namespace realm::cpu {
+namespace {
+
+bool is_float(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+FloatType float_type_of(DType dtype) {
+  if (dtype == DType::kF16) return FloatType::kF16;
+  return dtype == DType::kBF16 ? FloatType::kBF16 : FloatType::kF32;
+}
+
+size_t align_up(size_t n) { return (n + 63) / 64 * 64; }
+
+// One group size's quantized activations, laid out in the op's shared scratch.
+struct Quantized {
+  bool needed = false;
+  int8_t* codes = nullptr;
+  float* scales = nullptr;
+  int16_t* sums = nullptr;
+
+  static size_t bytes(int64_t tokens, int64_t k, int group) {
+    const auto n = static_cast<size_t>(tokens * k);
+    return align_up(n) + align_up(n / static_cast<size_t>(group) * sizeof(float)) +
+           align_up(n / 16 * sizeof(int16_t));
+  }
+  void place(std::byte* memory, int64_t tokens, int64_t k, int group) {
+    const auto n = static_cast<size_t>(tokens * k);
+    codes = reinterpret_cast<int8_t*>(memory);
+    memory += align_up(n);
+    scales = reinterpret_cast<float*>(memory);
+    memory += align_up(n / static_cast<size_t>(group) * sizeof(float));
+    sums = reinterpret_cast<int16_t*>(memory);
+  }
+};
+
+
+// Rows a piece: enough bytes to be worth a trip to the shared counter, few enough to balance.
+int64_t rows_per_piece(int64_t total_rows, int num_threads) {
+  const int64_t balanced = total_rows / (int64_t{8} * num_threads) / kPanelRows * kPanelRows;
+  return std::clamp<int64_t>(balanced, kPanelRows, 4 * kPanelRows);
+}
+
+void finish_rows(const Context& context, const MatMul& op, const MatMul::Part& part, int64_t row,
+                 int64_t num_rows, const float* result, int64_t result_stride) {
+  for (int64_t t = 0; t < op.x.dim(0); ++t) {
+    float* out = reinterpret_cast<float*>(part.out.data + t * part.out.stride[0]) + row;
+    const float* sums = result + t * result_stride;
+    if (!part.bias.empty()) {
+      float biased[kPanelRows];
+      context.kernels.add(sums, part.bias.as<const float>() + row, biased, num_rows);
+      if (op.accumulate) {
+        context.kernels.add(out, biased, out, num_rows);
+      } else {
+        std::memcpy(out, biased, static_cast<size_t>(num_rows) * sizeof(float));
+      }
+    } else if (op.accumulate) {
+      context.kernels.add(out, sums, out, num_rows);
+    }
+  }
+}
+
+void float_rows(Context& context, const MatMul& op, const MatMul::Part& part, int64_t row,
+                int num_rows, float* out, int64_t out_stride) {
+  constexpr int64_t kTokenBlock = 32;  // activations that stay in the L2 cache between row groups
+  const int64_t k = op.x.dim(1), x_stride = op.x.stride[0] / static_cast<int64_t>(sizeof(float));
+  const auto* weight = reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]);
+  for (int64_t t = 0; t < op.x.dim(0); t += kTokenBlock) {
+    const int64_t tokens = std::min(kTokenBlock, op.x.dim(0) - t);
+    const auto* x = reinterpret_cast<const float*>(op.x.data + t * op.x.stride[0]);
+    context.kernels.dot_rows(float_type_of(part.weight.dtype), weight, part.weight.stride[0],
+                             num_rows, x, x_stride, tokens, k, out + t * out_stride, out_stride);
+  }
+}
+
+}  // namespace
+
+const MatMulKernels& matmul_kernels(Isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::kAvx512: return *scalar_matmul_kernels();
+    case Isa::kAvx2: return *scalar_matmul_kernels();
+#elif defined(__aarch64__)
+    case Isa::kNeon: return *neon_matmul_kernels();
+#endif
+    default: return *scalar_matmul_kernels();
+  }
+}
+
+std::string MatMulKernels::describe(DType type, int64_t num_tokens) const {
+  if (is_float(type)) return "float";
+  return num_tokens >= panel_from(type) ? "panel" : "dot";
+}
+
+Status run(Context& context, const MatMul& op) {
+  const int64_t tokens = op.x.dim(0), k = op.x.dim(1);
+  if (tokens == 0) return {};
+  Quantized by_group[2];
+  size_t bytes = 0;
+  int64_t total_rows = 0;
+  for (int p = 0; p < op.num_parts; ++p) {
+    const TensorView& weight = op.parts[p].weight;
+    total_rows += weight.dim(0);
+    if (is_float(weight.dtype)) continue;
+    by_group[activation_group(*find_block_format(weight.dtype)) == 256].needed = true;
+  }
+  for (int g = 0; g < 2; ++g) {
+    if (by_group[g].needed) bytes += Quantized::bytes(tokens, k, g == 1 ? 256 : 32);
+  }
+  std::byte* memory = context.shared_scratch(bytes);
+  for (int g = 0; g < 2; ++g) {
+    Quantized& q = by_group[g];
+    if (!q.needed) continue;
+    const int group = g == 1 ? 256 : 32;
+    q.place(memory, tokens, k, group);
+    memory += Quantized::bytes(tokens, k, group);
+    for_row_pieces(context.pool, tokens, 4 * k, [&](int64_t t) {
+      context.kernels.quantize_row(
+          reinterpret_cast<const float*>(op.x.data + t * op.x.stride[0]), k, group,
+          QuantizedRow{q.codes + t * k, q.scales + t * (k / group), q.sums + t * (k / 16)});
+    });
+  }
+
+  const int64_t step = rows_per_piece(total_rows, context.pool.num_threads());
+  int64_t first_piece[MatMul::kMaxParts + 1] = {};
+  for (int p = 0; p < op.num_parts; ++p) {
+    first_piece[p + 1] = first_piece[p] + (op.parts[p].weight.dim(0) + step - 1) / step;
+  }
+  const MatMulKernels& kernels = context.matmul;
+  const size_t kernel_bytes = align_up(static_cast<size_t>(kernels.scratch_bytes(tokens)));
+  const size_t result_bytes = static_cast<size_t>(tokens) * kPanelRows * sizeof(float);
+  context.pool.parallel_for(first_piece[op.num_parts], [&](int64_t piece, int thread) {
+    int p = 0;
+    while (piece >= first_piece[p + 1]) ++p;
+    const MatMul::Part& part = op.parts[p];
+    const int64_t begin = (piece - first_piece[p]) * step;
+    const int64_t end = std::min(part.weight.dim(0), begin + step);
+    std::byte* scratch = context.thread_scratch(thread, kernel_bytes + result_bytes);
+    const bool direct = part.bias.empty() && !op.accumulate;
+    for (int64_t row = begin; row < end; row += kPanelRows) {
+      const int num_rows = static_cast<int>(std::min<int64_t>(kPanelRows, end - row));
+      float* out = direct ? part.out.as<float>() + row
+                          : reinterpret_cast<float*>(scratch + kernel_bytes);
+      const int64_t out_stride =
+          direct ? part.out.stride[0] / static_cast<int64_t>(sizeof(float)) : kPanelRows;
+      if (is_float(part.weight.dtype)) {
+        float_rows(context, op, part, row, num_rows, out, out_stride);
+      } else {
+        const BlockFormat& format = *find_block_format(part.weight.dtype);
+        const int group = activation_group(format);
+        const Quantized& q = by_group[group == 256];
+        const WeightRows weights{
+            .format = &format,
+            .data = reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]),
+            .row_bytes = part.weight.stride[0],
+            .num_rows = num_rows,
+            .k = k};
+        const QuantizedTokens x{q.codes, q.scales, q.sums, k, group};
+        const auto kernel =
+            tokens >= kernels.panel_from(part.weight.dtype) ? kernels.panel : kernels.dot;
+        kernel(weights, x, tokens, out, out_stride, reinterpret_cast<uint8_t*>(scratch));
+      }
+      if (!direct) finish_rows(context, op, part, row, num_rows, out, out_stride);
+    }
+  });
+  return {};
+}
+
+}  // namespace realm::cpu

@@ -1,0 +1,71 @@
+// Integer kernels of quantized matrix products, per instruction set, and the arithmetic they share.
+//
+// Activations are quantized to 8 bits in groups (32 elements, or 256 for formats with 256-element
+// blocks). A block format gives integer codes q, integer sub-block scales s and mins m, and float
+// factors d and dmin (formats/quant/unpacked.h). One output is a single float accumulator, in order:
+//   blocks of 256:  acc = fma(d * dx, float(sum_j s_j * sum_i q_i x_i), acc)
+//                   acc = fma(-(dmin * dx), float(sum_j m_j * sum_i x_i), acc)      if it has mins
+//   smaller blocks: acc = fma((d * s_j) * dx, float(sum_i q_i x_i), acc)            per sub-block j
+//                   acc = fma(-(dmin * m_j), dx * float(sum_i x_i), acc)            if it has mins
+// Integer sums are exact in any order, so every kernel below gives the same bits.
+#pragma once
+
+#include <stdint.h>
+
+#include <string>
+
+#include "backends/cpu/isa.h"
+#include "formats/quant/quant_table.h"
+
+namespace realm::cpu {
+
+// All tokens of an op, quantized with one group size.
+struct QuantizedTokens {
+  const int8_t* codes;   // [tokens, k]
+  const float* scales;   // [tokens, k / group]
+  const int16_t* sums;   // [tokens, k / 16]: of codes
+  int64_t k;
+  int group;
+};
+
+// Up to kPanelRows weight rows by all of k.
+struct WeightRows {
+  const BlockFormat* format;
+  const uint8_t* data;
+  int64_t row_bytes;
+  int num_rows;
+  int64_t k;
+};
+
+inline constexpr int kPanelRows = 32;
+
+struct MatMulKernels {
+  // out[t * out_stride + r] for the rows and for tokens [0, num_tokens), straight from the packed
+  // blocks: for few tokens. `scratch` has scratch_bytes(num_tokens).
+  void (*dot)(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+              int64_t out_stride, uint8_t* scratch);
+  // The same through an unpacked panel: for many tokens.
+  void (*panel)(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+                int64_t out_stride, uint8_t* scratch);
+  int64_t (*scratch_bytes)(int64_t num_tokens);
+  // From how many tokens on panel() is the faster one.
+  int64_t (*panel_from)(DType type);
+
+  std::string describe(DType type, int64_t num_tokens) const;
+};
+
+const MatMulKernels& matmul_kernels(Isa isa);
+const MatMulKernels* scalar_matmul_kernels();
+#if defined(__x86_64__)
+const MatMulKernels* avx2_matmul_kernels();
+const MatMulKernels* avx512_matmul_kernels();
+#elif defined(__aarch64__)
+const MatMulKernels* neon_matmul_kernels();
+#endif
+
+// Activation group of a block format: 256 where blocks have 256 elements, else 32.
+inline int activation_group(const BlockFormat& format) {
+  return format.block_elements == 256 ? 256 : 32;
+}
+
+}  // namespace realm::cpu

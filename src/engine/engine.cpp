@@ -1,0 +1,225 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/check.h"
+#include "formats/quant/quant_table.h"
+
+namespace realm {
+namespace {
+
+// Programs kept for shapes met before; a server alternates among few.
+constexpr size_t kMaxPrograms = 64;
+
+// Where each input stands in the input buffer, for the largest step.
+struct InputLayout {
+  size_t tokens, positions, slots, seq_start, page_table, logit_rows, total;
+
+  InputLayout(const EngineOptions& o, int64_t max_pages) {
+    size_t at = 0;
+    const auto take = [&](int64_t count, size_t size) {
+      const size_t begin = at;
+      at += (static_cast<size_t>(count) * size + 63) / 64 * 64;
+      return begin;
+    };
+    tokens = take(o.max_step_tokens, 4);
+    positions = take(o.max_step_tokens, 4);
+    slots = take(o.max_step_tokens, 8);
+    seq_start = take(o.max_sequences + 1, 4);
+    page_table = take(o.max_sequences * max_pages, 4);
+    logit_rows = take(o.max_logit_rows, 4);
+    total = at;
+  }
+};
+
+Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
+  if (value >= min && value <= max) return {};
+  return Error{ErrorCode::kInvalidArgument, std::string(name) + ": " + std::to_string(value) +
+                                                " is not in " + std::to_string(min) + ".." +
+                                                std::to_string(max)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, Backend& backend,
+                                               const EngineOptions& options) {
+  EngineOptions o = options;
+  TRY(check_range("context", o.context, 1, int64_t{1} << 24));
+  if (o.cache_tokens == 0) o.cache_tokens = o.context;
+  TRY(check_range("cache tokens", o.cache_tokens, 1, int64_t{1} << 28));
+  TRY(check_range("tokens a step", o.max_step_tokens, 1, 65536));
+  TRY(check_range("sequences a step", o.max_sequences, 1, 4096));
+  o.max_logit_rows = std::min(o.max_logit_rows, o.max_step_tokens);
+  TRY(check_range("logit rows a step", o.max_logit_rows, 1, 65536));
+  o.max_sequences = std::min(o.max_sequences, o.max_step_tokens);
+  if (o.kv_type != DType::kF32 && o.kv_type != DType::kF16 && o.kv_type != DType::kQ8_0) {
+    return Error{ErrorCode::kInvalidArgument, "the KV cache can be f32, f16 or q8_0"};
+  }
+  const int64_t num_pages = (o.cache_tokens + kPageTokens - 1) / kPageTokens;
+  std::unique_ptr<Engine> engine(
+      new Engine(std::move(model), backend, o, static_cast<int32_t>(num_pages)));
+  TRY(engine->allocate(static_cast<int32_t>(num_pages)));
+  return engine;
+}
+
+Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, const EngineOptions& options,
+               int32_t num_pages)
+    : model_(std::move(model)),
+      backend_(backend),
+      options_(options),
+      max_pages_((options.context + kPageTokens - 1) / kPageTokens),
+      pool_(num_pages) {}
+
+Status Engine::allocate(int32_t num_pages) {
+  const BlockFormat& format = *find_block_format(options_.kv_type);
+  for (const KvLayerShape& shape : model_->info().kv_layers) {
+    KvLayer layer;
+    for (auto [view, dim] : {std::pair{&layer.k, shape.k_dim}, std::pair{&layer.v, shape.v_dim}}) {
+      if (dim % format.block_elements != 0) {
+        return Error{ErrorCode::kInvalidArgument,
+                     std::string("a ") + format.name + " KV cache needs head sizes that are multiples of " +
+                         std::to_string(format.block_elements) + "; this model has " +
+                         std::to_string(dim)};
+      }
+      const int64_t dims[] = {num_pages, shape.num_heads, kPageTokens, dim};
+      *view = make_view(nullptr, options_.kv_type, dims, 4);
+      const Buffer buffer = TRY(backend_.allocate(view->extent_bytes()));
+      view->data = buffer.data.get();
+      cache_bytes_ += buffer.size_bytes;
+      cache_buffers_.push_back(buffer);
+    }
+    cache_.push_back(layer);
+  }
+  const InputLayout layout(options_, max_pages_);
+  inputs_ = TRY(backend_.allocate(layout.total));
+  staging_.resize(layout.total);
+  // Dry runs size the scratch: the most tokens with the most logits is the largest step.
+  const StepProgram largest = TRY(build(
+      {options_.max_step_tokens, options_.max_sequences, options_.max_logit_rows}));
+  scratch_ = TRY(backend_.allocate(largest.program.scratch_bytes));
+  logits_.resize(static_cast<size_t>(options_.max_logit_rows * model_->info().vocab_size));
+  return {};
+}
+
+StepInputs Engine::input_views(const Shape& shape) const {
+  const auto [tokens, sequences, rows] = shape;
+  const InputLayout layout(options_, max_pages_);
+  std::byte* base = inputs_.data.get();
+  return StepInputs{
+      .tokens = make_view(base + layout.tokens, DType::kI32, {tokens}),
+      .positions = make_view(base + layout.positions, DType::kI32, {tokens}),
+      .slots = make_view(base + layout.slots, DType::kI64, {tokens}),
+      .seq_start = make_view(base + layout.seq_start, DType::kI32, {sequences + 1}),
+      .page_table = make_view(base + layout.page_table, DType::kI32, {sequences, max_pages_}),
+      .logit_rows = make_view(base + layout.logit_rows, DType::kI32, {rows}),
+  };
+}
+
+Result<Engine::StepProgram> Engine::build(const Shape& shape) const {
+  ProgramBuilder builder;
+  TensorView logits = model_->forward(builder, input_views(shape), cache_);
+  StepProgram step{.program = TRY(builder.finish()), .logits = {}};
+  // The logits' place is that of the last op's output.
+  for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
+    if (written) step.logits = view;
+  });
+  CHECK(step.logits.dim(0) == logits.dim(0) && step.logits.dim(1) == logits.dim(1));
+  return step;
+}
+
+Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
+  if (auto found = programs_.find(shape); found != programs_.end()) return &found->second;
+  StepProgram step = TRY(build(shape));
+  CHECK(step.program.scratch_bytes <= scratch_.size_bytes);
+  ProgramBuilder::place(step.program, scratch_.data.get());
+  for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
+    if (written) step.logits = view;
+  });
+  if (programs_.size() >= kMaxPrograms) programs_.clear();
+  return &programs_.emplace(shape, std::move(step)).first->second;
+}
+
+Status Engine::check(std::span<const StepItem> items) const {
+  int64_t tokens = 0, rows = 0;
+  for (const StepItem& item : items) {
+    const int64_t count = static_cast<int64_t>(item.tokens.size());
+    tokens += count;
+    rows += item.logits == WantLogits::kAll ? count : item.logits == WantLogits::kLast ? 1 : 0;
+    CHECK(count > 0);
+    CHECK(item.sequence->length() + count <= options_.context);
+    CHECK(item.sequence->length() + count <=
+          static_cast<int64_t>(item.sequence->pages().size()) * kPageTokens);
+    for (Token token : item.tokens) {
+      if (token < 0 || token >= model_->info().vocab_size) {
+        return Error{ErrorCode::kInvalidArgument,
+                     "token id " + std::to_string(token) + " is not in 0.." +
+                         std::to_string(model_->info().vocab_size - 1)};
+      }
+    }
+  }
+  CHECK(!items.empty() && static_cast<int64_t>(items.size()) <= options_.max_sequences);
+  CHECK(tokens <= options_.max_step_tokens && rows <= options_.max_logit_rows);
+  return {};
+}
+
+Result<StepLogits> Engine::step(std::span<const StepItem> items) {
+  TRY(check(items));
+  const InputLayout layout(options_, max_pages_);
+  std::byte* base = staging_.data();
+  auto* tokens = reinterpret_cast<int32_t*>(base + layout.tokens);
+  auto* positions = reinterpret_cast<int32_t*>(base + layout.positions);
+  auto* slots = reinterpret_cast<int64_t*>(base + layout.slots);
+  auto* seq_start = reinterpret_cast<int32_t*>(base + layout.seq_start);
+  auto* page_table = reinterpret_cast<int32_t*>(base + layout.page_table);
+  auto* logit_rows = reinterpret_cast<int32_t*>(base + layout.logit_rows);
+  int32_t num_tokens = 0, num_rows = 0, num_sequences = 0;
+  for (const StepItem& item : items) {
+    const std::span<const PageId> pages = item.sequence->pages();
+    const int64_t start = item.sequence->length();
+    seq_start[num_sequences] = num_tokens;
+    std::copy(pages.begin(), pages.end(), page_table + num_sequences * max_pages_);
+    ++num_sequences;
+    for (size_t i = 0; i < item.tokens.size(); ++i) {
+      const int64_t position = start + static_cast<int64_t>(i);
+      tokens[num_tokens] = item.tokens[i];
+      positions[num_tokens] = static_cast<int32_t>(position);
+      slots[num_tokens] = int64_t{pages[static_cast<size_t>(position / kPageTokens)]} * kPageTokens +
+                          position % kPageTokens;
+      const bool wanted = item.logits == WantLogits::kAll ||
+                          (item.logits == WantLogits::kLast && i + 1 == item.tokens.size());
+      if (wanted) logit_rows[num_rows++] = num_tokens;
+      ++num_tokens;
+    }
+  }
+  seq_start[num_sequences] = num_tokens;
+  // A step that wants no logits still computes one row: the program's shape stays simple and the
+  // cost is that of one token.
+  if (num_rows == 0) logit_rows[0] = num_tokens - 1;
+  const StepProgram* step =
+      TRY(program_for({num_tokens, num_sequences, std::max(num_rows, int32_t{1})}));
+  TRY(backend_.upload(inputs_.data.get(), staging_));
+  TRY(backend_.run(step->program.ops));
+  for (const StepItem& item : items) item.sequence->append(item.tokens);
+  StepLogits logits{.values = {}, .rows = num_rows, .vocab = model_->info().vocab_size};
+  const std::span<float> values(logits_.data(), static_cast<size_t>(logits.rows * logits.vocab));
+  TRY(backend_.download(std::as_writable_bytes(values), step->logits.data));
+  logits.values = values;
+  return logits;
+}
+
+Status Engine::copy_pages(std::span<const std::pair<PageId, PageId>> pairs) {
+  if (pairs.empty()) return {};
+  std::vector<int32_t> flat;
+  for (const auto& [from, to] : pairs) flat.insert(flat.end(), {from, to});
+  const Buffer buffer = TRY(backend_.allocate(flat.size() * sizeof(int32_t)));
+  TRY(backend_.upload(buffer.data.get(), std::as_bytes(std::span(flat))));
+  const TensorView view =
+      make_view(buffer.data.get(), DType::kI32, {static_cast<int64_t>(pairs.size()), 2});
+  std::vector<Op> ops;
+  for (const KvLayer& layer : cache_) ops.push_back(CopyPages{layer.k, layer.v, view});
+  return backend_.run(ops);
+}
+
+}  // namespace realm

@@ -1,0 +1,99 @@
+// Runs steps: one flat batch of mixed prefill and decode tokens through the model, over the paged KV
+// cache. The scheduler, the command line and the tests are its callers, one thread at a time. All
+// memory (cache, inputs, scratch for the largest step) is taken when the engine is made.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/token.h"
+#include "engine/page_pool.h"
+#include "engine/sequence.h"
+#include "models/model.h"
+#include "ops/backend.h"
+
+namespace realm {
+
+struct EngineOptions {
+  int64_t context = 4096;          // tokens one sequence may have
+  int64_t cache_tokens = 0;        // tokens the cache holds in all; 0: one context
+  int64_t max_step_tokens = 512;   // tokens of one step
+  int64_t max_sequences = 16;      // sequences of one step
+  int64_t max_logit_rows = 16;     // rows of logits of one step
+  DType kv_type = DType::kF16;     // F32, F16 or Q8_0
+};
+
+enum class WantLogits { kNone, kLast, kAll };
+
+// A run of tokens of one sequence to process now; the sequence has room reserved for them.
+struct StepItem {
+  Sequence* sequence;
+  std::span<const Token> tokens;
+  WantLogits logits = WantLogits::kLast;
+};
+
+// Rows of logits in the order of the items; valid until the next step.
+struct StepLogits {
+  std::span<const float> values;
+  int64_t rows = 0, vocab = 0;
+  std::span<const float> row(int64_t i) const {
+    return values.subspan(static_cast<size_t>(i * vocab), static_cast<size_t>(vocab));
+  }
+};
+
+class Engine {
+ public:
+  // `backend` outlives the engine. Errors: kInvalidArgument for options out of range, kExhausted
+  // where the memory cannot be had, kBadModel where tensors do not fit together.
+  static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
+                                                Backend& backend, const EngineOptions& options);
+
+  // Runs the items (at least one token in all) and appends their tokens to their sequences.
+  // Errors: kInvalidArgument for a token id out of range (nothing has been changed then).
+  Result<StepLogits> step(std::span<const StepItem> items);
+  Status copy_pages(std::span<const std::pair<PageId, PageId>> pairs);
+
+  const Model& model() const { return *model_; }
+  const EngineOptions& options() const { return options_; }
+  PagePool& pages() { return pool_; }
+  Backend& backend() { return backend_; }
+  size_t cache_bytes() const { return cache_bytes_; }
+  size_t scratch_bytes() const { return scratch_.size_bytes; }
+
+ private:
+  struct StepProgram {
+    Program program;
+    TensorView logits;
+  };
+  // Tokens, sequences, logit rows: a program depends on nothing else of a step.
+  using Shape = std::tuple<int64_t, int64_t, int64_t>;
+
+  Engine(std::shared_ptr<const Model> model, Backend& backend, const EngineOptions& options,
+         int32_t num_pages);
+  Status allocate(int32_t num_pages);
+  StepInputs input_views(const Shape& shape) const;
+  Result<StepProgram> build(const Shape& shape) const;
+  Result<const StepProgram*> program_for(const Shape& shape);
+  Status check(std::span<const StepItem> items) const;
+
+  std::shared_ptr<const Model> model_;
+  Backend& backend_;
+  EngineOptions options_;
+  int64_t max_pages_;  // of one sequence
+  PagePool pool_;
+  std::vector<KvLayer> cache_;
+  std::vector<Buffer> cache_buffers_;
+  size_t cache_bytes_ = 0;
+  Buffer inputs_;
+  Buffer scratch_;
+  std::vector<std::byte> staging_;  // the host's copy of inputs_
+  std::map<Shape, StepProgram> programs_;
+  std::vector<float> logits_;
+};
+
+}  // namespace realm

@@ -1,0 +1,31 @@
+#include "formats/quant/iq2_s.h"
+
+#include "base/half.h"
+#include "formats/quant/block_codec.h"
+
+namespace realm {
+namespace {
+
+void unpack(const BlockIQ2_S& block, UnpackedBlock& out) {
+  out.d[0] = fp16_to_float(block.d) * 0.125f;
+  for (int j = 0; j < 16; ++j) {
+    out.scales[j] = static_cast<int16_t>(2 * ((block.scales[j / 2] >> (4 * (j % 2))) & 15) + 1);
+  }
+  for (int vector = 0; vector < 32; ++vector) {
+    const uint64_t entry = kIq2SGrid[block.index(vector)];
+    int8_t* codes = out.codes + 8 * vector;
+    for (int j = 0; j < 8; ++j) codes[j] = iq_signed(entry, block.signs[vector], j);
+  }
+}
+
+}  // namespace
+
+void unpack_iq2_s(const void* block, UnpackedBlock& out) {
+  unpack(load_block<BlockIQ2_S>(block), out);
+}
+
+void decode_iq2_s(const void* src, float* dst, int64_t num_elements) {
+  decode_blocks<BlockIQ2_S, kIQ2_SShape, unpack>(src, dst, num_elements);
+}
+
+}  // namespace realm

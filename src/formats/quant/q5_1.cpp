@@ -1,0 +1,33 @@
+#include "formats/quant/q5_1.h"
+
+#include "base/half.h"
+#include "formats/quant/block_codec.h"
+
+namespace realm {
+namespace {
+
+void unpack(const BlockQ5_1& block, UnpackedBlock& out) {
+  const uint32_t high = block.qh[0] | (static_cast<uint32_t>(block.qh[1]) << 8) |
+                        (static_cast<uint32_t>(block.qh[2]) << 16) |
+                        (static_cast<uint32_t>(block.qh[3]) << 24);
+  out.d[0] = fp16_to_float(block.d);
+  out.scales[0] = 1;
+  out.dmin = -fp16_to_float(block.m);
+  out.mins[0] = 1;
+  for (int j = 0; j < 16; ++j) {
+    out.codes[j] = static_cast<int8_t>((block.qs[j] & 15) | (((high >> j) & 1) << 4));
+    out.codes[j + 16] = static_cast<int8_t>((block.qs[j] >> 4) | (((high >> (j + 16)) & 1) << 4));
+  }
+}
+
+}  // namespace
+
+void unpack_q5_1(const void* block, UnpackedBlock& out) {
+  unpack(load_block<BlockQ5_1>(block), out);
+}
+
+void decode_q5_1(const void* src, float* dst, int64_t num_elements) {
+  decode_blocks<BlockQ5_1, kQ5_1Shape, unpack>(src, dst, num_elements);
+}
+
+}  // namespace realm

@@ -1,0 +1,38 @@
+#include "formats/quant/q5_k.h"
+
+#include "base/half.h"
+#include "formats/quant/block_codec.h"
+
+namespace realm {
+namespace {
+
+void unpack(const BlockQ5_K& block, UnpackedBlock& out) {
+  out.d[0] = fp16_to_float(block.d);
+  out.dmin = fp16_to_float(block.dmin);
+  for (int j = 0; j < 8; ++j) {
+    const KScaleMin sub = k_scale_min(block.scales, j);
+    out.scales[j] = sub.scale;
+    out.mins[j] = sub.min;
+  }
+  for (int run = 0; run < 4; ++run) {
+    const uint8_t* qs = block.qs + 32 * run;
+    int8_t* codes = out.codes + 64 * run;
+    for (int l = 0; l < 32; ++l) {
+      const int high = block.qh[l] >> (2 * run);
+      codes[l] = static_cast<int8_t>((qs[l] & 15) | ((high & 1) << 4));
+      codes[l + 32] = static_cast<int8_t>((qs[l] >> 4) | ((high & 2) << 3));
+    }
+  }
+}
+
+}  // namespace
+
+void unpack_q5_k(const void* block, UnpackedBlock& out) {
+  unpack(load_block<BlockQ5_K>(block), out);
+}
+
+void decode_q5_k(const void* src, float* dst, int64_t num_elements) {
+  decode_blocks<BlockQ5_K, kQ5_KShape, unpack>(src, dst, num_elements);
+}
+
+}  // namespace realm

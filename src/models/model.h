@@ -1,0 +1,75 @@
+// A loaded model: immutable weights and hyper-parameters, and the one thing it can do, append the
+// ops of a forward pass to a program. One file per architecture implements it; registry.cpp lists
+// them. Models know ops, not backends, and hold no state of any sequence.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/tensor_directory.h"
+#include "ops/backend.h"
+#include "ops/program.h"
+
+namespace realm {
+
+// What one layer keeps per token in the paged cache.
+struct KvLayerShape {
+  int64_t num_heads;
+  int64_t k_dim, v_dim;
+};
+
+struct ModelInfo {
+  std::string architecture;
+  std::string name;  // general.name, may be empty
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t num_layers = 0;
+  int64_t trained_context = 0;  // tokens
+  int64_t num_parameters = 0;
+  int64_t weight_bytes = 0;        // of the tensors in use
+  int64_t bytes_per_token = 0;     // weights read to produce one token
+  std::vector<KvLayerShape> kv_layers;
+};
+
+// The inputs of one step, written by the engine before the program runs. T tokens of S sequences,
+// of which L rows want logits.
+struct StepInputs {
+  TensorView tokens;      // [T] I32
+  TensorView positions;   // [T] I32
+  TensorView slots;       // [T] I64, see StoreKv
+  TensorView seq_start;   // [S + 1] I32
+  TensorView page_table;  // [S, max_pages] I32
+  TensorView logit_rows;  // [L] I32: indices of tokens
+};
+
+struct KvLayer {
+  TensorView k, v;  // [pages, kv_heads, kPageTokens, dim]
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  const ModelInfo& info() const { return info_; }
+
+  // Appends the pass to `builder` and returns the logits, [L, vocab] F32 in scratch. Shapes that do
+  // not fit are reported by builder.finish().
+  virtual TensorView forward(ProgramBuilder& builder, const StepInputs& inputs,
+                             const std::vector<KvLayer>& cache) const = 0;
+
+ protected:
+  ModelInfo info_;
+};
+
+// Reads hyper-parameters and weights by general.architecture. The model keeps `file` alive.
+// Errors: kBadModel for an unknown architecture (the message lists the known ones), a missing or
+// misshapen tensor, or hyper-parameters out of range.
+Result<std::unique_ptr<Model>> load_model(std::shared_ptr<const TensorDirectory> file,
+                                          Backend& backend);
+
+// Names of the architectures in the registry.
+std::vector<std::string> known_architectures();
+
+}  // namespace realm

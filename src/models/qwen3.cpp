@@ -1,0 +1,13 @@
+// Qwen3 (dense): a Llama decoder with RMS norms on each head of q and k, pairs rotated by halves.
+#include "models/decoder.h"
+#include "models/registry.h"
+
+namespace realm {
+
+Result<std::unique_ptr<Model>> load_qwen3(std::shared_ptr<const TensorDirectory> file,
+                                          Backend& backend) {
+  return load_decoder(std::move(file), backend, "qwen3",
+                      {.rope_pairs = RopePairs::kHalves, .require_qk_norm = true});
+}
+
+}  // namespace realm

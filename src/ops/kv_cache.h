@@ -1,0 +1,35 @@
+#pragma once
+
+#include "ops/tensor_view.h"
+
+namespace realm {
+
+// Tokens in one page of the KV cache: also the block of positions over which attention's online
+// softmax runs, so it is part of the arithmetic, not a tuning knob.
+inline constexpr int kPageTokens = 32;
+
+// Writes a step's keys and values into the paged cache of one layer, converting to its type.
+// Slot s of a token: page s / kPageTokens, place s % kPageTokens.
+struct StoreKv {
+  TensorView k, v;              // [tokens, kv_heads, head_dim] F32, may be strided
+  TensorView k_cache, v_cache;  // [pages, kv_heads, kPageTokens, head_dim] F32, F16 or Q8_0
+  TensorView slots;             // [tokens] I64
+
+  template <typename F>
+  void visit(F&& f) {
+    f(k, false), f(v, false), f(slots, false), f(k_cache, true), f(v_cache, true);
+  }
+};
+
+// Copies whole pages of one layer's cache (copy-on-write of shared pages).
+struct CopyPages {
+  TensorView k_cache, v_cache;  // as in StoreKv
+  TensorView pairs;             // [n, 2] I32: from page, to page
+
+  template <typename F>
+  void visit(F&& f) {
+    f(pairs, false), f(k_cache, true), f(v_cache, true);
+  }
+};
+
+}  // namespace realm

@@ -1,0 +1,147 @@
+// Logits of small models of real architectures against those that Hugging Face transformers wrote
+// (REALM_SHARED_DIR/golden), and the promise that a token's logits do not depend on how the prompt
+// was cut, on the number of threads, on the instruction set, or on what else is in the batch.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "backends/cpu/cpu_backend.h"
+#include "engine/engine.h"
+#include "formats/gguf.h"
+
+namespace realm {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Golden {
+  std::vector<Token> tokens;
+  std::vector<float> logits;
+  std::shared_ptr<const TensorDirectory> file;
+};
+
+std::string read_all(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// Null where the reference data is absent.
+std::unique_ptr<Golden> load_golden(const std::string& name) {
+  const fs::path folder = fs::path(REALM_SHARED_DIR) / "golden" / name;
+  if (!fs::exists(folder)) return nullptr;
+  auto golden = std::make_unique<Golden>();
+  const std::string json = read_all(folder / "golden.json");
+  const char* p = std::strchr(std::strstr(json.c_str(), "\"tokens\""), '[') + 1;
+  while (*p != ']') {
+    char* end;
+    golden->tokens.push_back(static_cast<Token>(std::strtol(p, &end, 10)));
+    p = *end == ',' ? end + 1 : end;
+  }
+  const std::string raw = read_all(folder / "logits.f32");
+  golden->logits.resize(raw.size() / 4);
+  std::memcpy(golden->logits.data(), raw.data(), raw.size());
+  auto file = open_gguf(folder / "model.gguf");
+  EXPECT_TRUE(file.ok()) << file.error().message;
+  golden->file = std::move(file).value();
+  return golden;
+}
+
+struct Run {
+  int chunk = 1000;
+  int threads = 1;
+  cpu::Isa isa = cpu::best_isa();
+  bool with_neighbours = false;
+  DType kv_type = DType::kF32;
+};
+
+std::vector<float> logits_of(const Golden& golden, const Run& run) {
+  auto backend = cpu::CpuBackend::create({.num_threads = run.threads, .isa = run.isa});
+  EXPECT_TRUE(backend.ok());
+  auto loaded = load_model(golden.file, **backend);
+  EXPECT_TRUE(loaded.ok()) << loaded.error().message;
+  std::shared_ptr<const Model> model = std::move(loaded).value();
+  auto engine = Engine::create(model, **backend,
+                               {.context = 128, .cache_tokens = 512, .max_step_tokens = 200,
+                                .max_sequences = 3, .max_logit_rows = 200, .kv_type = run.kv_type});
+  EXPECT_TRUE(engine.ok()) << engine.error().message;
+  Sequence sequence((*engine)->pages()), before((*engine)->pages()), after((*engine)->pages());
+  std::vector<std::pair<PageId, PageId>> copies;
+  std::vector<float> result;
+  for (size_t i = 0; i < golden.tokens.size(); i += static_cast<size_t>(run.chunk)) {
+    const size_t n = std::min(golden.tokens.size() - i, static_cast<size_t>(run.chunk));
+    const std::span<const Token> piece(golden.tokens.data() + i, n);
+    const std::vector<Token> other(piece.rbegin(), piece.rend());
+    std::vector<StepItem> items;
+    if (run.with_neighbours) {
+      EXPECT_TRUE(before.reserve(static_cast<int64_t>(n), copies).ok());
+      items.push_back({.sequence = &before, .tokens = other, .logits = WantLogits::kNone});
+    }
+    EXPECT_TRUE(sequence.reserve(static_cast<int64_t>(n), copies).ok());
+    items.push_back({.sequence = &sequence, .tokens = piece, .logits = WantLogits::kAll});
+    if (run.with_neighbours && i == 0) {
+      EXPECT_TRUE(after.reserve(1, copies).ok());
+      items.push_back({.sequence = &after, .tokens = piece.first(1), .logits = WantLogits::kNone});
+    }
+    auto logits = (*engine)->step(items);
+    EXPECT_TRUE(logits.ok()) << logits.error().message;
+    result.insert(result.end(), logits->values.begin(), logits->values.end());
+  }
+  return result;
+}
+
+class GoldenLogits : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenLogits, MatchTransformers) {
+  const auto golden = load_golden(GetParam());
+  if (!golden) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
+  const std::vector<float> logits = logits_of(*golden, {});
+  ASSERT_EQ(logits.size(), golden->logits.size());
+  double difference = 0, reference = 0;
+  const size_t vocab = logits.size() / golden->tokens.size();
+  for (size_t t = 0; t < golden->tokens.size(); ++t) {
+    const float* ours = logits.data() + t * vocab;
+    const float* theirs = golden->logits.data() + t * vocab;
+    for (size_t i = 0; i < vocab; ++i) {
+      difference += std::pow(double{ours[i]} - theirs[i], 2);
+      reference += std::pow(double{theirs[i]}, 2);
+    }
+    EXPECT_EQ(std::max_element(ours, ours + vocab) - ours,
+              std::max_element(theirs, theirs + vocab) - theirs)
+        << "token " << t;
+  }
+  EXPECT_LT(std::sqrt(difference / reference), 1e-3);
+  RecordProperty("relative_error", std::to_string(std::sqrt(difference / reference)));
+}
+
+TEST_P(GoldenLogits, SameBitsHoweverTheyAreComputed) {
+  const auto golden = load_golden(GetParam());
+  if (!golden) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
+  for (DType kv : {DType::kF32, DType::kF16}) {
+    const std::vector<float> expected = logits_of(*golden, {.kv_type = kv});
+    EXPECT_EQ(logits_of(*golden, {.chunk = 1, .kv_type = kv}), expected);
+    EXPECT_EQ(logits_of(*golden, {.chunk = 7, .threads = 2, .kv_type = kv}), expected);
+    EXPECT_EQ(logits_of(*golden, {.threads = 2, .kv_type = kv}), expected);
+    EXPECT_EQ(logits_of(*golden, {.chunk = 3, .with_neighbours = true, .kv_type = kv}), expected);
+    for (cpu::Isa isa : {cpu::Isa::kScalar, cpu::Isa::kNeon, cpu::Isa::kAvx2, cpu::Isa::kAvx512}) {
+      if (!cpu::has_isa(isa)) continue;
+      EXPECT_EQ(logits_of(*golden, {.chunk = 20, .isa = isa, .kv_type = kv}), expected)
+          << cpu::isa_name(isa);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenLogits, testing::Values("llama-spm", "llama3-rope", "qwen3"),
+                         [](const auto& param_info) {
+                           std::string name = param_info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace realm
