@@ -1,0 +1,182 @@
+// The rows of settings.h. Sampling rows come from the engine's own table of fields; this file adds
+// what a person at a terminal expects as defaults, those of llama.cpp's programs, where an API's
+// neutral ones would ramble.
+#include <algorithm>
+
+#include "app/settings.h"
+
+namespace realm {
+namespace {
+
+struct SamplingDefault {
+  std::string_view field;
+  std::string_view value;
+};
+constexpr SamplingDefault kSamplingDefaults[] = {
+    {"temperature", "0.8"}, {"top_k", "40"}, {"top_p", "0.95"}, {"min_p", "0.05"}};
+
+std::string dashed(std::string_view name) {
+  std::string text(name);
+  std::replace(text.begin(), text.end(), '_', '-');
+  return text;
+}
+
+SettingRow sampling_row(const SamplingField& field) {
+  SettingRow row{};
+  row.name = dashed(field.name);
+  if (!field.alias.empty()) row.synonyms = "--" + dashed(field.alias);
+  row.group = SettingGroup::kSampling;
+  const bool is_float = std::holds_alternative<float SamplingParams::*>(field.member);
+  row.type = is_float ? SettingType::kFloat : SettingType::kInt;
+  row.placeholder = is_float ? "X" : "N";
+  row.min = field.min;
+  row.max = field.max;
+  row.min_excluded = field.min_excluded;
+  row.help = field.help;
+  for (const SamplingDefault& entry : kSamplingDefaults) {
+    if (entry.field == field.name) row.fallback = entry.value;
+  }
+  if (row.fallback.empty()) {
+    std::string value = std::to_string(get_sampling_field({}, field));
+    while (value.back() == '0') value.pop_back();
+    if (value.back() == '.') value.pop_back();
+    row.fallback = value;
+  }
+  return row;
+}
+
+std::vector<SettingRow> make_table() {
+  using enum SettingGroup;
+  using enum SettingType;
+  constexpr double kIntMax = std::numeric_limits<int32_t>::max();
+  std::vector<SettingRow> rows = {
+      {.name = "config",
+       .synonyms = {},
+       .group = kGeneral,
+       .type = kText,
+       .fallback = {},
+       .placeholder = "FILE",
+       .choices = {},
+       .help = "configuration file in place of ~/.config/realm/realm.conf"},
+      {.name = "log-level",
+       .synonyms = {},
+       .group = kGeneral,
+       .type = kChoice,
+       .fallback = "warn",
+       .placeholder = {},
+       .choices = {"trace", "debug", "info", "warn", "error", "off"},
+       .help = "what is logged to stderr"},
+      {.name = "backend",
+       .synonyms = {},
+       .group = kModel,
+       .type = kChoice,
+       .fallback = "auto",
+       .placeholder = {},
+       .choices = {"auto", "cpu"},
+       .help = "what the model runs on"},
+      {.name = "threads",
+       .synonyms = "-t",
+       .group = kModel,
+       .type = kInt,
+       .fallback = {},
+       .placeholder = "N",
+       .choices = {},
+       .min = 1,
+       .max = 1024,
+       .help = "CPU threads; all cores unless set"},
+      {.name = "ctx",
+       .synonyms = "-c",
+       .group = kModel,
+       .type = kInt,
+       .fallback = {},
+       .placeholder = "TOKENS",
+       .choices = {},
+       .min = 1,
+       .max = kIntMax,
+       .help = "context length; what the model was trained for unless set"},
+      {.name = "kv-type",
+       .synonyms = {},
+       .group = kModel,
+       .type = kChoice,
+       .fallback = "f16",
+       .placeholder = {},
+       .choices = {"f32", "f16", "q8_0"},
+       .help = "type of the KV cache"},
+      {.name = "lora",
+       .synonyms = {},
+       .group = kModel,
+       .type = kList,
+       .fallback = {},
+       .placeholder = "NAME=PATH[:SCALE]",
+       .choices = {},
+       .help = "apply an adapter; repeatable"},
+      {.name = "max-tokens",
+       .synonyms = "-n",
+       .group = kGeneration,
+       .type = kInt,
+       .fallback = {},
+       .placeholder = "N",
+       .choices = {},
+       .min = 1,
+       .max = kIntMax,
+       .help = "end the answer after this many tokens"},
+      {.name = "stop",
+       .synonyms = {},
+       .group = kGeneration,
+       .type = kList,
+       .fallback = {},
+       .placeholder = "TEXT",
+       .choices = {},
+       .help = "end the answer before this text; repeatable"},
+      {.name = "seed",
+       .synonyms = "-s",
+       .group = kSampling,
+       .type = kInt,
+       .fallback = "-1",
+       .placeholder = "N",
+       .choices = {},
+       .min = -1,
+       .max = 0x1p53,
+       .help = "the same seed gives the same text; -1 draws one"},
+  };
+  for (const SamplingField& field : sampling_fields()) {
+    // Reports, not choices of a token: the API's.
+    if (field.name == "logprobs" || field.name == "top_logprobs") continue;
+    rows.push_back(sampling_row(field));
+  }
+  rows.push_back({.name = "logit-bias",
+                  .synonyms = {},
+                  .group = kSampling,
+                  .type = kText,
+                  .fallback = {},
+                  .placeholder = "JSON",
+                  .choices = {},
+                  .help = "added to the logits of tokens, as {\"15043\": -1.5, \"2\": false}; "
+                          "false forbids the token"});
+  rows.push_back({.name = "dry-sequence-breaker",
+                  .synonyms = {},
+                  .group = kSampling,
+                  .type = kList,
+                  .fallback = {},
+                  .placeholder = "TEXT",
+                  .choices = {},
+                  .help = "text over which dry-multiplier sees no repetition; repeatable"});
+  rows.push_back({.name = "samplers",
+                  .synonyms = {},
+                  .group = kSampling,
+                  .type = kList,
+                  .fallback = {},
+                  .placeholder = "NAME",
+                  .choices = {},
+                  .help = "samplers to apply, in this order; repeatable, or names with commas"});
+  return rows;
+}
+
+}  // namespace
+
+std::span<const SettingRow> settings_table() {
+  static const std::vector<SettingRow> table = make_table();
+  return table;
+}
+
+}  // namespace realm
