@@ -7,7 +7,7 @@
 #include <map>
 #include <optional>
 
-#include "formats/open_model.h"
+#include "app/model_loader.h"
 #include "formats/quant/quant_table.h"
 #include "text/utf8.h"
 
@@ -329,9 +329,9 @@ Result<std::string> inspect_model(const InspectOptions& options) {
     return Error{ErrorCode::kInvalidArgument,
                  "a context of " + std::to_string(options.context) + " tokens is not in 1..2^40"};
   }
-  const auto model = TRY(open_model(options.model));
+  const auto model = TRY(open_model_argument(options.model));
   Report report;
-  report.path = options.model;
+  report.path = model_label(options.model);
   report.model = model.get();
   report.types = count_types(*model);
   for (const TypeShare& share : report.types) {
