@@ -14,8 +14,8 @@ namespace realm {
 
 struct TokenizeOptions {
   // One of both, or neither: then all of `input` is the text.
-  std::optional<std::string> text;
-  std::optional<std::string> file;  // "-" is `input` too
+  std::optional<std::string> text = std::nullopt;
+  std::optional<std::string> file = std::nullopt;  // "-" is `input` too
   bool parse_special = false;       // --special
   bool add_bos_eos = true;          // off with --no-bos
   bool json = false;
@@ -27,7 +27,7 @@ Status tokenize_command(const Tokenizer& tokenizer, const TokenizeOptions& optio
                         std::FILE* input, std::FILE* output);
 
 struct DetokenizeOptions {
-  std::vector<int64_t> tokens;
+  std::vector<int64_t> tokens = {};
   bool json = false;
 };
 
