@@ -28,18 +28,18 @@ ARROWS: Dict[str, Set[str]] = {
     "app": {"*"},
 }
 
-# Libraries that must stay where they are, by the first part of the include path. What is not listed
-# (the standard library, system headers) may be included anywhere.
+# Libraries that must stay where they are, by the first part of the include path: the folders that may
+# include them. What is not listed (the standard library, system headers) may be included anywhere. Kernels
+# and what they include stay free of libraries, for cross builds and for device compilers.
+HOSTED = {"base/", "formats/hf/", "text/", "engine/", "scheduler/", "tenants/", "sandbox/", "server/", "app/"}
 LIBRARIES: Dict[str, Set[str]] = {
-    "CLI": {"app"},
-    "spdlog": {"base", "engine", "scheduler", "server", "tenants", "sandbox", "app"},
-    "fmt": {"base", "engine", "scheduler", "server", "tenants", "sandbox", "app"},
-    "boost": {"formats", "text", "server", "tenants", "app"},
-    "utf8proc.h": {"text"},
-    "pcre2.h": {"text"},
-    "cuda_runtime.h": {"backends"},
-    "gtest": set(),
-    "gmock": set(),
+    "CLI": {"app/"},
+    "spdlog": HOSTED,
+    "fmt": HOSTED,
+    "boost": {"formats/", "text/", "tenants/", "server/", "app/"},
+    "utf8proc.h": {"text/"},
+    "pcre2.h": {"text/"},
+    "cuda_runtime.h": {"backends/"},
     "benchmark": set(),
 }
 TEST_LIBRARIES = {"gtest", "gmock"}
@@ -89,10 +89,8 @@ def wrong(file: str, include: Include, exists) -> Optional[str]:
             return None if testing else "belongs in tests only"
         if include.quoted:
             return "names no file of src/ (paths are relative to src/; libraries go in <>)"
-        if suffix in DEVICE_SUFFIXES and library in LIBRARIES and "backends" not in LIBRARIES[library]:
-            return "must not reach device code"
-        if library in LIBRARIES and layer not in LIBRARIES[library]:
-            return f"must stay out of {layer}/ (allowed in: {', '.join(sorted(LIBRARIES[library])) or 'none'})"
+        if library in LIBRARIES and not file.startswith(tuple(LIBRARIES[library])):
+            return f"must stay out of here (allowed in: {', '.join(sorted(LIBRARIES[library])) or 'bench/'})"
         return None
 
     if not include.quoted:
@@ -138,6 +136,9 @@ def self_test() -> List[str]:
         ("backends/cuda/a.cu", False, "spdlog/spdlog.h", False),
         ("engine/a.cpp", True, "text/tokenizer.h", False),
         ("engine/a.cpp", False, "boost/json.hpp", False),
+        ("ops/a.cpp", False, "spdlog/spdlog.h", False),
+        ("formats/gguf.cpp", False, "spdlog/spdlog.h", False),
+        ("formats/hf/a.cpp", False, "spdlog/spdlog.h", True),
         ("engine/a.cpp", False, "base/result.h", False),
         ("app/a.cpp", True, "backends/cpu/cpu_backend.h", True),
         ("app/a.cpp", False, "CLI/CLI.hpp", True),

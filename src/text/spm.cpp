@@ -7,44 +7,50 @@
 
 namespace realm {
 namespace {
+
 constexpr std::string_view kEscapedSpace = "\xe2\x96\x81";  // U+2581
+// Up to this many symbols, looking at every pair for the best is faster than a heap.
+constexpr size_t kShortSegment = 48;
+
+uint64_t neighbour_key(char32_t left, char32_t right) {
+  return static_cast<uint64_t>(left) << 32 | right;
 }
 
+}  // namespace
+
+// Scratch of one stretch, reused from segment to segment.
 struct SpmTokenizer::Work {
-  struct Symbol {
-    std::string_view text;  // empty once merged into its left neighbour
-    int32_t previous, next;
-  };
+  std::vector<std::string_view> symbols;  // in order; of merge_long, empty once merged away
+  // Of merge_short: the token that symbols i and i + 1 make, or kNoToken.
+  std::vector<Token> pairs;
+  // Of merge_long: a linked list over the symbols, and candidates by score, then place.
+  std::vector<int32_t> next, previous;
   struct Candidate {
     float score;
-    int32_t left, right;
-    uint32_t size;  // of both together, by which a stale candidate is known
+    int32_t left;
+    size_t size;  // of both symbols together, by which a stale candidate is known
     bool operator<(const Candidate& other) const {  // for a max-heap
       return score != other.score ? score < other.score : left > other.left;
     }
   };
-  std::vector<Symbol> symbols;
   std::vector<Candidate> heap;
-  // How unused tokens were put together: text must not end as one, so it is taken apart again.
+  // Unused tokens met, and the size of their left part: text must not end as one, so they are taken
+  // apart again.
   std::unordered_map<std::string_view, size_t> unused_left_sizes;
 };
 
-SpmTokenizer::SpmTokenizer(std::unique_ptr<Vocabulary> vocabulary)
-    : Tokenizer(std::move(vocabulary)) {}
-
-void SpmTokenizer::consider(Work& work, int32_t left, int32_t right) const {
-  if (left < 0 || right < 0) return;
-  const std::string_view l = work.symbols[static_cast<size_t>(left)].text;
-  const std::string_view r = work.symbols[static_cast<size_t>(right)].text;
-  const std::string_view both(l.data(), l.size() + r.size());  // neighbours in one buffer
-  const std::optional<Token> token = vocabulary().find_spellable(both);
-  if (!token) return;
-  if (vocabulary().has(*token, TokenAttribute::kUnused)) {
-    work.unused_left_sizes.emplace(both, l.size());
+SpmTokenizer::SpmTokenizer(std::unique_ptr<Vocabulary> owned) : Tokenizer(std::move(owned)) {
+  const Vocabulary& v = vocabulary();
+  for (Token token = 0; token < v.size(); ++token) {
+    const std::string& text = v.texts[static_cast<size_t>(token)];
+    if (!v.find_spellable(text) || find_invalid_utf8(text) != std::string::npos) continue;
+    size_t offset = 0;
+    for (char32_t left = next_code_point(text, offset); offset < text.size();) {
+      const char32_t right = next_code_point(text, offset);
+      neighbours_.insert(neighbour_key(left, right), true);
+      left = right;
+    }
   }
-  work.heap.push_back({vocabulary().scores[static_cast<size_t>(*token)], left, right,
-                       static_cast<uint32_t>(both.size())});
-  std::push_heap(work.heap.begin(), work.heap.end());
 }
 
 Status SpmTokenizer::encode_stretch(std::string_view text, bool after_special,
@@ -59,40 +65,120 @@ Status SpmTokenizer::encode_stretch(std::string_view text, bool after_special,
       escaped += c;
     }
   }
-
-  Work work;
   const std::string_view buffer = escaped;
+  Work work;
+  size_t begin = 0;
+  char32_t left = 0;
   for (size_t offset = 0; offset < buffer.size();) {
-    const size_t length = utf8_length(static_cast<unsigned char>(buffer[offset]));
-    const auto index = static_cast<int32_t>(work.symbols.size());
-    work.symbols.push_back({buffer.substr(offset, length), index - 1, index + 1});
+    const size_t at = offset;
+    const char32_t right = next_code_point(buffer, offset);
+    if (at > begin && neighbours_.find(neighbour_key(left, right)) == nullptr) {
+      TRY(encode_segment(buffer.substr(begin, at - begin), work, out));
+      begin = at;
+    }
+    left = right;
+  }
+  return encode_segment(buffer.substr(begin), work, out);
+}
+
+Status SpmTokenizer::encode_segment(std::string_view segment, Work& work,
+                                    std::vector<Token>& out) const {
+  work.symbols.clear();
+  for (size_t offset = 0; offset < segment.size();) {
+    const size_t length = utf8_length(static_cast<unsigned char>(segment[offset]));
+    work.symbols.push_back(segment.substr(offset, length));
     offset += length;
   }
-  if (work.symbols.empty()) return {};
-  work.symbols.back().next = -1;
-  for (int32_t i = 1; i < static_cast<int32_t>(work.symbols.size()); ++i) consider(work, i - 1, i);
+  if (!work.unused_left_sizes.empty()) work.unused_left_sizes.clear();
+  if (work.symbols.size() <= kShortSegment) {
+    merge_short(work);
+  } else {
+    merge_long(work);
+  }
+  for (const std::string_view symbol : work.symbols) {
+    if (!symbol.empty()) TRY(emit(work, symbol, out));
+  }
+  return {};
+}
 
+Token SpmTokenizer::joined(Work& work, std::string_view left, std::string_view right) const {
+  const std::string_view both(left.data(), left.size() + right.size());  // they share a buffer
+  const std::optional<Token> token = vocabulary().find_spellable(both);
+  if (!token) return kNoToken;
+  if (vocabulary().has(*token, TokenAttribute::kUnused)) {
+    work.unused_left_sizes.emplace(both, left.size());
+  }
+  return *token;
+}
+
+void SpmTokenizer::merge_short(Work& work) const {
+  std::vector<std::string_view>& symbols = work.symbols;
+  std::vector<Token>& pairs = work.pairs;
+  const auto pair_at = [&](size_t i) { return joined(work, symbols[i], symbols[i + 1]); };
+  pairs.clear();
+  for (size_t i = 0; i + 1 < symbols.size(); ++i) pairs.push_back(pair_at(i));
+  while (true) {
+    size_t best = pairs.size();
+    float best_score = 0;
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      if (pairs[i] == kNoToken) continue;
+      const float score = vocabulary().scores[static_cast<size_t>(pairs[i])];
+      if (best == pairs.size() || score > best_score) {
+        best = i;
+        best_score = score;
+      }
+    }
+    if (best == pairs.size()) return;
+    symbols[best] =
+        std::string_view(symbols[best].data(), symbols[best].size() + symbols[best + 1].size());
+    symbols.erase(symbols.begin() + static_cast<ptrdiff_t>(best) + 1);
+    pairs.erase(pairs.begin() + static_cast<ptrdiff_t>(best));
+    if (best > 0) pairs[best - 1] = pair_at(best - 1);
+    if (best < pairs.size()) pairs[best] = pair_at(best);
+  }
+}
+
+void SpmTokenizer::merge_long(Work& work) const {
+  const auto count = static_cast<int32_t>(work.symbols.size());
+  work.next.resize(work.symbols.size());
+  work.previous.resize(work.symbols.size());
+  work.heap.clear();
+  const auto at = [&](int32_t i) -> std::string_view& {
+    return work.symbols[static_cast<size_t>(i)];
+  };
+  const auto next = [&](int32_t i) -> int32_t& { return work.next[static_cast<size_t>(i)]; };
+  const auto previous = [&](int32_t i) -> int32_t& { return work.previous[static_cast<size_t>(i)]; };
+  const auto consider = [&](int32_t left, int32_t right) {
+    if (left < 0 || right < 0) return false;
+    const Token token = joined(work, at(left), at(right));
+    if (token == kNoToken) return false;
+    work.heap.push_back({vocabulary().scores[static_cast<size_t>(token)], left,
+                         at(left).size() + at(right).size()});
+    return true;
+  };
+  for (int32_t i = 0; i < count; ++i) {
+    next(i) = i + 1 < count ? i + 1 : -1;
+    previous(i) = i - 1;
+    consider(i - 1, i);
+  }
+  std::make_heap(work.heap.begin(), work.heap.end());
   while (!work.heap.empty()) {
     std::pop_heap(work.heap.begin(), work.heap.end());
     const Work::Candidate best = work.heap.back();
     work.heap.pop_back();
-    Work::Symbol& left = work.symbols[static_cast<size_t>(best.left)];
-    Work::Symbol& right = work.symbols[static_cast<size_t>(best.right)];
-    if (left.text.empty() || right.text.empty() ||
-        left.text.size() + right.text.size() != best.size) {
+    const int32_t right = next(best.left);
+    // Symbols only grow, so the same size means the same pair.
+    if (at(best.left).empty() || right < 0 ||
+        at(best.left).size() + at(right).size() != best.size) {
       continue;
     }
-    left.text = std::string_view(left.text.data(), best.size);
-    right.text = {};
-    left.next = right.next;
-    if (right.next >= 0) work.symbols[static_cast<size_t>(right.next)].previous = best.left;
-    consider(work, left.previous, best.left);
-    consider(work, best.left, left.next);
+    at(best.left) = std::string_view(at(best.left).data(), best.size);
+    at(right) = {};
+    next(best.left) = next(right);
+    if (next(right) >= 0) previous(next(right)) = best.left;
+    if (consider(previous(best.left), best.left)) std::push_heap(work.heap.begin(), work.heap.end());
+    if (consider(best.left, next(best.left))) std::push_heap(work.heap.begin(), work.heap.end());
   }
-  for (int32_t i = 0; i >= 0; i = work.symbols[static_cast<size_t>(i)].next) {
-    TRY(emit(work, work.symbols[static_cast<size_t>(i)].text, out));
-  }
-  return {};
 }
 
 Status SpmTokenizer::emit(const Work& work, std::string_view symbol,

@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kEscapedSpace = "\xe2\x96\x81";  // U+2581
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";   // U+FFFD
 // How much worse an unknown character is than the least likely token.
-constexpr double kUnknownPenalty = 10;
+constexpr float kUnknownPenalty = 10;
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> UgmTokenizer::create(const Metadata& metadata,
@@ -24,10 +24,10 @@ UgmTokenizer::UgmTokenizer(std::unique_ptr<Vocabulary> owned, Charsmap charsmap)
     : Tokenizer(std::move(owned)), charsmap_(std::move(charsmap)) {
   const Vocabulary& v = vocabulary();
   node_tokens_.push_back(kNoToken);
-  double lowest = std::numeric_limits<double>::max();
+  float lowest = std::numeric_limits<float>::max();
   for (Token token = 0; token < v.size(); ++token) {
     const bool normal = v.has(token, TokenAttribute::kNormal);
-    if (normal) lowest = std::min(lowest, double{v.scores[static_cast<size_t>(token)]});
+    if (normal) lowest = std::min(lowest, v.scores[static_cast<size_t>(token)]);
     if (!normal && !v.has(token, TokenAttribute::kUserDefined)) continue;
     const std::string& text = v.texts[static_cast<size_t>(token)];
     // The lattice below has nodes at whole characters only.
@@ -41,7 +41,7 @@ UgmTokenizer::UgmTokenizer(std::unique_ptr<Vocabulary> owned, Charsmap charsmap)
     }
     node_tokens_[node] = token;
   }
-  unknown_score_ = (lowest == std::numeric_limits<double>::max() ? 0 : lowest) - kUnknownPenalty;
+  unknown_score_ = (lowest == std::numeric_limits<float>::max() ? 0 : lowest) - kUnknownPenalty;
 }
 
 std::string UgmTokenizer::normalize_text(std::string_view text) const {
@@ -52,7 +52,7 @@ std::string UgmTokenizer::normalize_text(std::string_view text) const {
   if (v.add_space_prefix && !v.treat_whitespace_as_suffix) out += kEscapedSpace;
   // White space at the very start is extra too.
   bool after_space = trim;
-  bool any = false;
+  bool only_spaces = true;
   for (size_t offset = 0; offset < text.size();) {
     const std::string_view rest = text.substr(offset);
     const size_t character = utf8_length(static_cast<unsigned char>(rest[0]));
@@ -70,9 +70,9 @@ std::string UgmTokenizer::normalize_text(std::string_view text) const {
       }
     }
     offset += consumed;
+    only_spaces &= piece == " ";
     while (after_space && !piece.empty() && piece[0] == ' ') piece.remove_prefix(1);
     if (piece.empty()) continue;
-    any = true;
     for (const char c : piece) {
       if (c == ' ') {
         out += kEscapedSpace;
@@ -82,7 +82,7 @@ std::string UgmTokenizer::normalize_text(std::string_view text) const {
     }
     after_space = trim && piece.back() == ' ';
   }
-  if (!any && trim) return {};
+  if (only_spaces && trim) return {};
   if (trim) {
     const auto ends_in_space = [&] {
       return out.size() >= kEscapedSpace.size() &&
@@ -101,9 +101,9 @@ Status UgmTokenizer::encode_stretch(std::string_view text, bool /*after_special*
   if (size == 0) return {};
   const Vocabulary& v = vocabulary();
 
-  // The best way to reach each byte offset.
+  // The best way to reach each byte offset. Sums in float, as in SentencePiece: ties fall alike.
   struct Best {
-    double score = -std::numeric_limits<double>::infinity();
+    float score = -std::numeric_limits<float>::infinity();
     size_t from = 0;
     Token token = kNoToken;  // kNoToken: one unknown character
   };
@@ -121,9 +121,9 @@ Status UgmTokenizer::encode_stretch(std::string_view text, bool /*after_special*
       const Token token = node_tokens_[node];
       if (token == kNoToken) continue;
       // A user-defined token's score counts as certain.
-      const double score = v.has(token, TokenAttribute::kUserDefined)
-                               ? 0.0
-                               : double{v.scores[static_cast<size_t>(token)]};
+      const float score = v.has(token, TokenAttribute::kUserDefined)
+                               ? 0.0f
+                               : v.scores[static_cast<size_t>(token)];
       if (best[begin].score + score > best[end].score) {
         best[end] = {best[begin].score + score, begin, token};
       }
@@ -131,7 +131,7 @@ Status UgmTokenizer::encode_stretch(std::string_view text, bool /*after_special*
     }
     if (!whole_character_known) {
       Best& next = best[begin + character];
-      const double score = best[begin].score + unknown_score_;
+      const float score = best[begin].score + unknown_score_;
       if (score > next.score) next = {score, begin, kNoToken};
     }
     begin += character;

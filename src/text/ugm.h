@@ -28,7 +28,7 @@ class UgmTokenizer final : public Tokenizer {
   // A trie over the tokens that text may become: node << 8 | byte -> node, the root is 0.
   FlatMap64<uint32_t> edges_;
   std::vector<Token> node_tokens_;
-  double unknown_score_ = 0;
+  float unknown_score_ = 0;
 };
 
 }  // namespace realm

@@ -73,7 +73,11 @@ bool is_nonspacing_mark(char32_t c) { return category(c) == UTF8PROC_CATEGORY_MN
 
 bool is_word(char32_t c) {
   const utf8proc_category_t k = category(c);
-  return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_ND) || k == UTF8PROC_CATEGORY_PC;
+  if (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL) return true;  // L, M, Nd, Nl in order
+  if (k == UTF8PROC_CATEGORY_NO) return c < 0x100;  // superscripts and fractions of Latin-1
+  const bool enclosed_letter = (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
+                               (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
+  return k == UTF8PROC_CATEGORY_PC || enclosed_letter;
 }
 
 char32_t to_lower(char32_t c) {

@@ -23,7 +23,7 @@ bool is_number(char32_t c);       // N
 bool is_punctuation(char32_t c);  // P
 bool is_other(char32_t c);        // C: control, format, surrogate, private use; not unassigned
 bool is_nonspacing_mark(char32_t c);  // Mn
-bool is_word(char32_t c);             // \w: letters, marks, decimal digits, connecting punctuation
+bool is_word(char32_t c);             // Oniguruma's \w
 char32_t to_lower(char32_t c);
 
 }  // namespace realm

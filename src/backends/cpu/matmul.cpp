@@ -25,17 +25,20 @@ size_t align_up(size_t n) { return (n + 63) / 64 * 64; }
 struct Quantized {
   bool needed = false;
   int8_t* codes = nullptr;
+  uint8_t* biased = nullptr;
   float* scales = nullptr;
   int16_t* sums = nullptr;
 
   static size_t bytes(int64_t tokens, int64_t k, int group) {
     const auto n = static_cast<size_t>(tokens * k);
-    return align_up(n) + align_up(n / static_cast<size_t>(group) * sizeof(float)) +
+    return 2 * align_up(n) + align_up(n / static_cast<size_t>(group) * sizeof(float)) +
            align_up(n / 16 * sizeof(int16_t));
   }
   void place(std::byte* memory, int64_t tokens, int64_t k, int group) {
     const auto n = static_cast<size_t>(tokens * k);
     codes = reinterpret_cast<int8_t*>(memory);
+    memory += align_up(n);
+    biased = reinterpret_cast<uint8_t*>(memory);
     memory += align_up(n);
     scales = reinterpret_cast<float*>(memory);
     memory += align_up(n / static_cast<size_t>(group) * sizeof(float));
@@ -87,7 +90,7 @@ void float_rows(Context& context, const MatMul& op, const MatMul::Part& part, in
 const MatMulKernels& matmul_kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::kAvx512: return *scalar_matmul_kernels();
+    case Isa::kAvx512: return *avx512_matmul_kernels();
     case Isa::kAvx2: return *scalar_matmul_kernels();
 #elif defined(__aarch64__)
     case Isa::kNeon: return *neon_matmul_kernels();
@@ -127,6 +130,9 @@ Status run(Context& context, const MatMul& op) {
       context.kernels.quantize_row(
           reinterpret_cast<const float*>(op.x.data + t * op.x.stride[0]), k, group,
           QuantizedRow{q.codes + t * k, q.scales + t * (k / group), q.sums + t * (k / 16)});
+      for (int64_t i = t * k; i < (t + 1) * k; ++i) {
+        q.biased[i] = static_cast<uint8_t>(q.codes[i] ^ 0x80);
+      }
     });
   }
 
@@ -164,7 +170,7 @@ Status run(Context& context, const MatMul& op) {
             .row_bytes = part.weight.stride[0],
             .num_rows = num_rows,
             .k = k};
-        const QuantizedTokens x{q.codes, q.scales, q.sums, k, group};
+        const QuantizedTokens x{q.codes, q.biased, q.scales, q.sums, k, group};
         const auto kernel =
             tokens >= kernels.panel_from(part.weight.dtype) ? kernels.panel : kernels.dot;
         kernel(weights, x, tokens, out, out_stride, reinterpret_cast<uint8_t*>(scratch));

@@ -22,6 +22,7 @@ namespace realm::cpu {
 // All tokens of an op, quantized with one group size.
 struct QuantizedTokens {
   const int8_t* codes;   // [tokens, k]
+  const uint8_t* biased; // [tokens, k]: codes + 128, for instructions whose one side is unsigned
   const float* scales;   // [tokens, k / group]
   const int16_t* sums;   // [tokens, k / 16]: of codes
   int64_t k;

@@ -6,6 +6,7 @@
 
 #include "formats/hf/family.h"
 #include "formats/hf/tokenizer.h"
+#include "formats/hf/vocabulary.h"
 #include "formats/quant/quant_table.h"
 #include "formats/safetensors.h"
 
@@ -142,7 +143,7 @@ Result<Checkpoint> Checkpoint::open(const std::string& folder) {
   Checkpoint checkpoint;
   Metadata& metadata = checkpoint.metadata_;
   TRY(set_model_metadata(family, config, folder, metadata));
-  const int64_t vocab_size = TRY(metadata.get_int(architecture + ".vocab_size", 1, 1 << 22));
+  const int64_t vocab_size = TRY(metadata.get_int(architecture + ".vocab_size", 1, kMaxTokens));
   const int64_t num_layers = TRY(metadata.get_int(architecture + ".block_count", 1, 1 << 20));
   const HeadCounts heads = TRY(head_counts(metadata, architecture));
   TRY(add_tokenizer(folder, config, vocab_size, metadata));

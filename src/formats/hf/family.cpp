@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "formats/hf/rope.h"
+#include "formats/hf/vocabulary.h"
 #include "formats/tensor_directory.h"
 
 namespace realm::hf {
@@ -85,7 +86,7 @@ Status set_dense_decoder(const JsonObject& config, const std::string& architectu
   set(".attention.value_length", head_dim);
   metadata.set_float32(architecture + ".attention.layer_norm_rms_epsilon",
                        static_cast<float>(TRY(config.get_float("rms_norm_eps"))));
-  set(".vocab_size", TRY(config.get_int("vocab_size", 1, 1 << 22)));
+  set(".vocab_size", TRY(config.get_int("vocab_size", 1, kMaxTokens)));
   set(".rope.dimension_count", head_dim);
   if (config.has("sliding_window") && TRY(config.get_bool_or("use_sliding_window", true))) {
     const int64_t window = TRY(config.get_int("sliding_window", 1, int64_t{1} << 31));

@@ -2,11 +2,11 @@
 
 #include <boost/json/object.hpp>
 #include <cmath>
-#include <numbers>
 #include <optional>
 #include <vector>
 
 #include "formats/hf/family.h"
+#include "formats/rope_factors.h"
 #include "formats/tensor_directory.h"
 
 namespace realm::hf {
@@ -110,35 +110,22 @@ Status set_rope(const JsonObject& config, const std::string& architecture, int64
 
 Result<std::vector<float>> rope_frequency_factors(const JsonObject& config) {
   const Rope rope = TRY(read_rope(config));
-  std::vector<float> factors;
-  if (rope.type != "llama3") return factors;
+  if (rope.type != "llama3") return std::vector<float>();
   const JsonObject& scaling = *rope.scaling;
-  const float factor = static_cast<float>(TRY(positive(scaling, "factor")));
-  const float low = static_cast<float>(TRY(positive(scaling, "low_freq_factor")));
-  const float high = static_cast<float>(TRY(positive(scaling, "high_freq_factor")));
-  if (!(high > low)) return scaling.bad("high_freq_factor", "must be above low_freq_factor");
-  const float original =
-      static_cast<float>(TRY(scaling.get_int("original_max_position_embeddings", 1, 1 << 30)));
   const int64_t heads = TRY(config.get_int("num_attention_heads", 1, 1 << 20));
   const int64_t hidden = TRY(config.get_int("hidden_size", 1, 1 << 24));
-  const int64_t head_dim = TRY(config.get_int_or("head_dim", hidden / heads, 2, 1 << 16));
-
-  // In float32 step by step, as the checkpoints' own library computes it.
-  for (int64_t i = 0; i < head_dim / 2; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);
-    const float frequency =
-        1.0f / static_cast<float>(std::pow(rope.theta, static_cast<double>(exponent)));
-    const float wavelength = static_cast<float>(2 * std::numbers::pi) / frequency;
-    if (wavelength < original / high) {
-      factors.push_back(1.0f);
-    } else if (wavelength > original / low) {
-      factors.push_back(factor);
-    } else {
-      const float smooth = (original / wavelength - low) / (high - low);
-      factors.push_back(1.0f / ((1.0f - smooth) / factor + smooth));
-    }
+  Llama3Rope llama3;
+  llama3.theta = rope.theta;
+  llama3.head_dim = TRY(config.get_int_or("head_dim", hidden / heads, 2, 1 << 16));
+  llama3.factor = static_cast<float>(TRY(positive(scaling, "factor")));
+  llama3.low_freq_factor = static_cast<float>(TRY(positive(scaling, "low_freq_factor")));
+  llama3.high_freq_factor = static_cast<float>(TRY(positive(scaling, "high_freq_factor")));
+  if (!(llama3.high_freq_factor > llama3.low_freq_factor)) {
+    return scaling.bad("high_freq_factor", "must be above low_freq_factor");
   }
-  return factors;
+  llama3.original_context =
+      static_cast<float>(TRY(scaling.get_int("original_max_position_embeddings", 1, 1 << 30)));
+  return llama3_frequency_factors(llama3);
 }
 
 }  // namespace realm::hf

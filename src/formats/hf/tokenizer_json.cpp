@@ -123,8 +123,11 @@ Status read_byte_level(const JsonObject& file, const JsonObject& model, Vocabula
   const bool ignore_merges = TRY(model.get_bool_or("ignore_merges", false));
   const PreTokenizer pre =
       TRY(recognize_pre_tokenizer(*file.find("pre_tokenizer"), ignore_merges, file.label()));
+  if (pre.add_prefix_space) {
+    return unsupported(file.label(), "byte-level BPE that puts a space before a text",
+                       *file.find("pre_tokenizer"));
+  }
   vocabulary.pre = pre.name;
-  if (pre.add_prefix_space) vocabulary.add_space_prefix = true;
   TRY(read_vocab(model, vocabulary));
   for (const Merge& merge : TRY(read_merges(model))) {
     vocabulary.merges.push_back(without_spaces(merge.left) + " " + without_spaces(merge.right));

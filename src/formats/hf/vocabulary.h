@@ -20,7 +20,7 @@ enum TokenType : int64_t {
 };
 
 // Token ids are indexes of vectors that are grown to fit, so they are bounded before that.
-constexpr int64_t kMaxTokens = int64_t{1} << 22;
+constexpr int64_t kMaxTokens = int64_t{1} << 20;
 
 struct Vocabulary {
   std::string

@@ -2,6 +2,7 @@
 
 #include "base/half.h"
 #include "formats/quant/block_codec.h"
+#include "formats/quant/codebook_fit.h"
 
 namespace realm {
 namespace {
@@ -26,6 +27,26 @@ void unpack_iq2_s(const void* block, UnpackedBlock& out) {
 
 void decode_iq2_s(const void* src, float* dst, int64_t num_elements) {
   decode_blocks<BlockIQ2_S, kIQ2_SShape, unpack>(src, dst, num_elements);
+}
+
+void encode_iq2_s(const float* src, void* dst, int64_t num_elements, const float* importance) {
+  for (int64_t b = 0; b < num_elements / 256; ++b) {
+    BlockInput in;
+    in.load(src + 256 * b, importance == nullptr ? nullptr : importance + 256 * b, 256);
+    BlockIQ2_S block{};
+    const CodebookBlock fit = fit_magnitudes(in, CodebookSearch::iq2_s(), 16, false, 8.0f);
+    block.d = fit.d;
+    for (int j = 0; j < 16; ++j) {
+      block.scales[j / 2] |= static_cast<uint8_t>(fit.scales[j] << (4 * (j % 2)));
+    }
+    for (int vector = 0; vector < 32; ++vector) {
+      block.qs[vector] = static_cast<uint8_t>(fit.indices[vector] & 255);
+      block.qh[vector / 4] |=
+          static_cast<uint8_t>((fit.indices[vector] >> 8) << (2 * (vector % 4)));
+      block.signs[vector] = fit.signs[vector];
+    }
+    store_block(block, dst, b);
+  }
 }
 
 }  // namespace realm

@@ -2,6 +2,7 @@
 
 #include "base/half.h"
 #include "formats/quant/block_codec.h"
+#include "formats/quant/codebook_fit.h"
 
 namespace realm {
 namespace {
@@ -27,6 +28,24 @@ void unpack_iq2_xs(const void* block, UnpackedBlock& out) {
 
 void decode_iq2_xs(const void* src, float* dst, int64_t num_elements) {
   decode_blocks<BlockIQ2_XS, kIQ2_XSShape, unpack>(src, dst, num_elements);
+}
+
+void encode_iq2_xs(const float* src, void* dst, int64_t num_elements, const float* importance) {
+  for (int64_t b = 0; b < num_elements / 256; ++b) {
+    BlockInput in;
+    in.load(src + 256 * b, importance == nullptr ? nullptr : importance + 256 * b, 256);
+    BlockIQ2_XS block{};
+    const CodebookBlock fit = fit_magnitudes(in, CodebookSearch::iq2_xs(), 16, true, 8.0f);
+    block.d = fit.d;
+    for (int j = 0; j < 16; ++j) {
+      block.scales[j / 2] |= static_cast<uint8_t>(fit.scales[j] << (4 * (j % 2)));
+    }
+    for (int vector = 0; vector < 32; ++vector) {
+      block.qs[vector] =
+          static_cast<uint16_t>(fit.indices[vector] | ((fit.signs[vector] & 127) << 9));
+    }
+    store_block(block, dst, b);
+  }
 }
 
 }  // namespace realm

@@ -2,6 +2,7 @@
 
 #include "base/half.h"
 #include "formats/quant/block_codec.h"
+#include "formats/quant/codebook_fit.h"
 
 namespace realm {
 namespace {
@@ -28,6 +29,25 @@ void unpack_iq3_s(const void* block, UnpackedBlock& out) {
 
 void decode_iq3_s(const void* src, float* dst, int64_t num_elements) {
   decode_blocks<BlockIQ3_S, kIQ3_SShape, unpack>(src, dst, num_elements);
+}
+
+void encode_iq3_s(const float* src, void* dst, int64_t num_elements, const float* importance) {
+  for (int64_t b = 0; b < num_elements / 256; ++b) {
+    BlockInput in;
+    in.load(src + 256 * b, importance == nullptr ? nullptr : importance + 256 * b, 256);
+    BlockIQ3_S block{};
+    const CodebookBlock fit = fit_magnitudes(in, CodebookSearch::iq3_s(), 32, false, 1.0f);
+    block.d = fit.d;
+    for (int group = 0; group < 8; ++group) {
+      block.scales[group / 2] |= static_cast<uint8_t>(fit.scales[group] << (4 * (group % 2)));
+    }
+    for (int vector = 0; vector < 64; ++vector) {
+      block.qs[vector] = static_cast<uint8_t>(fit.indices[vector] & 255);
+      block.qh[vector / 8] |= static_cast<uint8_t>((fit.indices[vector] >> 8) << (vector % 8));
+    }
+    for (int octet = 0; octet < 32; ++octet) block.signs[octet] = fit.signs[octet];
+    store_block(block, dst, b);
+  }
 }
 
 }  // namespace realm

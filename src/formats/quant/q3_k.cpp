@@ -2,6 +2,8 @@
 
 #include "base/half.h"
 #include "formats/quant/block_codec.h"
+#include "formats/quant/scale_fit.h"
+#include "formats/quant/super_block_fit.h"
 
 namespace realm {
 namespace {
@@ -27,6 +29,25 @@ void unpack_q3_k(const void* block, UnpackedBlock& out) {
 
 void decode_q3_k(const void* src, float* dst, int64_t num_elements) {
   decode_blocks<BlockQ3_K, kQ3_KShape, unpack>(src, dst, num_elements);
+}
+
+void encode_q3_k(const float* src, void* dst, int64_t num_elements, const float* importance) {
+  for (int64_t b = 0; b < num_elements / 256; ++b) {
+    BlockInput in;
+    in.load(src + 256 * b, importance == nullptr ? nullptr : importance + 256 * b, 256);
+    BlockQ3_K block{};
+    const SymmetricScales fit = fit_symmetric(in, 16, -32, IntegerCodes{-4, 3});
+    block.d = fit.d;
+    for (int j = 0; j < 16; ++j) block.set_scale(j, fit.scales[j]);
+    const float d = in.relative(fit.d);
+    for (int i = 0; i < 256; ++i) {
+      const float inverse = inverse_or_zero(d * static_cast<float>(fit.scales[i / 16]));
+      const int q = nearest_code(in.x[i], inverse, -4, 3) + 4;
+      block.qs[32 * (i / 128) + i % 32] |= static_cast<uint8_t>((q & 3) << (2 * ((i / 32) % 4)));
+      block.hmask[i % 32] |= static_cast<uint8_t>((q >> 2) << (i / 32));
+    }
+    store_block(block, dst, b);
+  }
 }
 
 }  // namespace realm

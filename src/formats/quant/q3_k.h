@@ -22,6 +22,11 @@ struct BlockQ3_K {
     const int high = (scales[8 + j % 4] >> (2 * (j / 4))) & 3;
     return (low | (high << 4)) - 32;
   }
+  constexpr void set_scale(int j, int scale) {  // where scales were zero before
+    const int stored = scale + 32;
+    scales[j % 8] |= static_cast<uint8_t>((stored & 15) << (j < 8 ? 0 : 4));
+    scales[8 + j % 4] |= static_cast<uint8_t>((stored >> 4) << (2 * (j / 4)));
+  }
 };
 static_assert(sizeof(BlockQ3_K) == 110);
 

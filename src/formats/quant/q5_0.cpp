@@ -2,6 +2,7 @@
 
 #include "base/half.h"
 #include "formats/quant/block_codec.h"
+#include "formats/quant/scale_fit.h"
 
 namespace realm {
 namespace {
@@ -28,6 +29,22 @@ void unpack_q5_0(const void* block, UnpackedBlock& out) {
 
 void decode_q5_0(const void* src, float* dst, int64_t num_elements) {
   decode_blocks<BlockQ5_0, kQ5_0Shape, unpack>(src, dst, num_elements);
+}
+
+void encode_q5_0(const float* src, void* dst, int64_t num_elements, const float* importance) {
+  for (int64_t b = 0; b < num_elements / 32; ++b) {
+    BlockInput in;
+    in.load(src + 32 * b, importance == nullptr ? nullptr : importance + 32 * b, 32);
+    BlockQ5_0 block{};
+    block.d = fit_factor(in, 32, -16, 15);
+    const float inverse = inverse_or_zero(in.relative(block.d));
+    for (int j = 0; j < 32; ++j) {
+      const int q = nearest_code(in.x[j], inverse, -16, 15) + 16;
+      block.qs[j % 16] |= static_cast<uint8_t>((q & 15) << (4 * (j / 16)));
+      block.qh[j / 8] |= static_cast<uint8_t>((q >> 4) << (j % 8));
+    }
+    store_block(block, dst, b);
+  }
 }
 
 }  // namespace realm

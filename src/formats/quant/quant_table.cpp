@@ -43,7 +43,7 @@ constexpr bool kNeedsImportance = true;
 #define FORMAT_ROW(name, lower, needs_importance)                                          \
   BlockFormat {                                                                            \
     DType::k##name, #name, k##name##Shape.elements, static_cast<int>(sizeof(Block##name)), \
-        decode_##lower, nullptr, needs_importance, unpack_##lower, k##name##Shape          \
+        decode_##lower, encode_##lower, needs_importance, unpack_##lower, k##name##Shape   \
   }
 
 constexpr BlockFormat kFormats[] = {

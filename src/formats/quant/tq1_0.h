@@ -20,6 +20,10 @@ struct BlockTQ1_0 {
     constexpr int kPowers[5] = {1, 3, 9, 27, 81};
     return (((byte * kPowers[n]) & 0xff) * 3) >> 8;
   }
+  static constexpr uint8_t pack(int digit0, int digit1, int digit2, int digit3, int digit4) {
+    const int number = (((digit0 * 3 + digit1) * 3 + digit2) * 3 + digit3) * 3 + digit4;
+    return static_cast<uint8_t>((number * 256 + 242) / 243);
+  }
 };
 static_assert(sizeof(BlockTQ1_0) == 54);
 

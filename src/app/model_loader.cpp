@@ -1,0 +1,128 @@
+#include "app/model_loader.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "app/embedded_model.h"
+#include "backends/cpu/cpu_backend.h"
+#include "formats/gguf.h"
+#include "formats/open_model.h"
+
+namespace realm {
+namespace {
+
+constexpr int64_t kDefaultContextMax = 8192;
+
+Result<std::unique_ptr<Backend>> make_backend(const ModelOptions& options, int& threads) {
+  if (options.backend != "auto" && options.backend != "cpu") {
+    return Error{ErrorCode::kInvalidArgument,
+                 "backend '" + options.backend + "' is not in this build; it has: cpu"};
+  }
+  cpu::CpuOptions cpu_options{.num_threads = options.threads, .isa = cpu::best_isa()};
+  if (!options.cpu_isa.empty()) cpu_options.isa = TRY(cpu::parse_isa(options.cpu_isa));
+  auto backend = TRY(cpu::CpuBackend::create(cpu_options));
+  threads = backend->pool().num_threads();
+  return std::unique_ptr<Backend>(std::move(backend));
+}
+
+// Errors of readers name the file already where it is the culprit.
+Error naming(const Error& error, const std::string& label) {
+  return error.message.starts_with(label) ? error : error.at(label);
+}
+
+std::string short_count(int64_t count) {
+  char text[32];
+  const double value = static_cast<double>(count);
+  if (count >= 1'000'000'000) {
+    std::snprintf(text, sizeof text, "%.1fB", value / 1e9);
+  } else {
+    std::snprintf(text, sizeof text, "%.1fM", value / 1e6);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string model_label(const std::string& path) {
+  return path.empty() ? "realm-tiny (embedded)" : path;
+}
+
+Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::string& path) {
+  if (path.empty()) {
+    return std::shared_ptr<const TensorDirectory>(
+        TRY(parse_gguf(embedded_model(), model_label(path))));
+  }
+  std::error_code error;
+  if (std::filesystem::status(path, error).type() == std::filesystem::file_type::not_found) {
+    return Error{ErrorCode::kNotFound,
+                 path +
+                     ": no such file; MODEL is a GGUF file or a folder with a Hugging Face "
+                     "checkpoint"};
+  }
+  auto file = open_model(path);
+  if (!file.ok()) return naming(file.error(), path);
+  return std::shared_ptr<const TensorDirectory>(std::move(file).value());
+}
+
+Result<DType> parse_kv_type(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  if (name == "f16") return DType::kF16;
+  if (name == "q8_0") return DType::kQ8_0;
+  return Error{ErrorCode::kInvalidArgument, "kv-type '" + name + "' is not one of f32, f16, q8_0"};
+}
+
+int64_t default_context(const ModelInfo& info) {
+  return std::clamp<int64_t>(info.trained_context, 1, kDefaultContextMax);
+}
+
+Result<LoadedModel> load_for_running(const ModelOptions& options, const WrapBackend& wrap) {
+  if (!options.lora.empty()) {
+    return Error{ErrorCode::kUnsupported, "lora: this build does not run adapters"};
+  }
+  LoadedModel loaded;
+  loaded.label = model_label(options.path);
+  loaded.kv_type = TRY(parse_kv_type(options.kv_type));
+  loaded.backend = TRY(make_backend(options, loaded.threads));
+  if (wrap) loaded.backend = wrap(std::move(loaded.backend));
+  loaded.file = TRY(open_model_argument(options.path));
+  auto model = load_model(loaded.file, *loaded.backend);
+  if (!model.ok()) return naming(model.error(), loaded.label);
+  loaded.model = std::move(model).value();
+  const ModelInfo& info = loaded.model->info();
+  if (options.with_tokenizer) {
+    auto tokenizer = Tokenizer::create(loaded.file->metadata());
+    if (!tokenizer.ok()) return naming(tokenizer.error(), loaded.label);
+    loaded.tokenizer = std::move(tokenizer).value();
+    if (loaded.tokenizer->vocab_size() > info.vocab_size) {
+      return Error{ErrorCode::kBadModel, loaded.label + ": the vocabulary has " +
+                                             std::to_string(loaded.tokenizer->vocab_size()) +
+                                             " tokens, token_embd.weight only " +
+                                             std::to_string(info.vocab_size)};
+    }
+  }
+  loaded.context = options.context > 0 ? options.context : default_context(info);
+  return loaded;
+}
+
+Result<std::unique_ptr<Engine>> LoadedModel::make_engine(EngineOptions options) const {
+  options.kv_type = kv_type;
+  if (options.context == 0) options.context = context;
+  auto engine = Engine::create(model, *backend, options);
+  if (!engine.ok() && engine.error().code == ErrorCode::kBadModel) {
+    return naming(engine.error(), label);
+  }
+  return engine;
+}
+
+std::string LoadedModel::description() const {
+  std::map<DType, size_t> bytes;
+  for (const TensorInfo& tensor : file->tensors()) bytes[tensor.dtype] += tensor.data.size();
+  const auto most = std::max_element(
+      bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const std::string type = most == bytes.end() ? "" : dtype_name(most->first) + " ";
+  return model->info().architecture + " " + type + short_count(model->info().num_parameters);
+}
+
+}  // namespace realm

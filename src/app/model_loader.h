@@ -1,0 +1,65 @@
+// From the MODEL argument to something that can run: the file, a backend, the weights, the
+// tokenizer. Every command that runs a model starts here, so that they all take the same models and
+// refuse the same ones; and it is the one place that turns a backend's name into a backend.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+#include "formats/tensor_directory.h"
+#include "models/model.h"
+#include "ops/backend.h"
+#include "text/tokenizer.h"
+
+namespace realm {
+
+struct ModelOptions {
+  std::string path;              // GGUF file or Hugging Face folder; empty: the embedded realm-tiny
+  std::string backend = "auto";  // auto or cpu
+  int threads = 0;               // 0: every usable core
+  std::string cpu_isa = {};      // empty: the best this processor has (debugging aid)
+  int64_t context = 0;           // tokens; 0: default_context()
+  std::string kv_type = "f16";   // f32, f16 or q8_0
+  std::vector<std::string> lora = {};
+  bool with_tokenizer = true;  // false: for work on token ids that asks nothing of the vocabulary
+};
+
+struct LoadedModel {
+  std::string label;  // what messages call it: the path, or "realm-tiny (embedded)"
+  std::shared_ptr<const TensorDirectory> file;
+  std::unique_ptr<Backend> backend;
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<Tokenizer> tokenizer;  // null only where with_tokenizer was false
+  int threads = 1;
+  int64_t context = 0;
+  DType kv_type = DType::kF16;
+
+  // An engine with this model's context and KV type wherever `options` leaves `context` at 0; the
+  // KV type is always this model's.
+  Result<std::unique_ptr<Engine>> make_engine(EngineOptions options) const;
+  // "llama Q8_0 28.3M": the architecture, the type of most weight bytes, the parameters.
+  std::string description() const;
+};
+
+// Puts something between the models and the device (statistics, traces).
+using WrapBackend = std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>;
+
+// Errors: kNotFound, kIo; kBadModel for a file that is not acceptable, and where its vocabulary is
+// larger than its embedding; kUnsupported for a backend this build does not have;
+// kInvalidArgument for other options.
+Result<LoadedModel> load_for_running(const ModelOptions& options, const WrapBackend& wrap = {});
+
+// The file alone, for commands that run nothing. An empty path is the embedded model.
+Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::string& path);
+std::string model_label(const std::string& path);
+Result<DType> parse_kv_type(const std::string& name);
+
+// What the model was trained for, at most 8192 tokens: memory for more has to be asked for.
+int64_t default_context(const ModelInfo& info);
+
+}  // namespace realm

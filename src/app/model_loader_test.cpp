@@ -1,0 +1,53 @@
+#include "app/model_loader.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+namespace realm {
+namespace {
+
+TEST(ModelLoader, AnEmptyPathIsTheEmbeddedModel) {
+  auto loaded = load_for_running({.path = "", .threads = 1});
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  EXPECT_EQ(loaded->label, "realm-tiny (embedded)");
+  EXPECT_EQ(loaded->threads, 1);
+  EXPECT_EQ(loaded->model->info().vocab_size, 8192);
+  EXPECT_EQ(loaded->description(), "llama Q8_0 28.3M");
+  EXPECT_EQ(loaded->context, loaded->model->info().trained_context);
+  ASSERT_NE(loaded->tokenizer, nullptr);
+  auto engine = loaded->make_engine({.context = 64});
+  ASSERT_TRUE(engine.ok()) << engine.error().message;
+  EXPECT_EQ((*engine)->options().context, 64);
+  EXPECT_EQ((*engine)->options().kv_type, DType::kF16);
+}
+
+TEST(ModelLoader, OptionsThatCannotBeHadAreNamed) {
+  const auto refused = [](const ModelOptions& options, ErrorCode code, const char* word) {
+    const auto loaded = load_for_running(options);
+    ASSERT_FALSE(loaded.ok());
+    EXPECT_EQ(loaded.error().code, code) << loaded.error().message;
+    EXPECT_NE(loaded.error().message.find(word), std::string::npos) << loaded.error().message;
+  };
+  refused({.path = "", .backend = "cuda"}, ErrorCode::kInvalidArgument, "'cuda'");
+  refused({.path = "", .threads = 5000}, ErrorCode::kInvalidArgument, "threads");
+  refused({.path = "", .cpu_isa = "mmx"}, ErrorCode::kInvalidArgument, "'mmx'");
+  refused({.path = "", .kv_type = "q4_0"}, ErrorCode::kInvalidArgument, "'q4_0'");
+  refused({.path = "", .lora = {"pirate=x.gguf"}}, ErrorCode::kUnsupported, "lora");
+  refused({.path = "/nowhere/model.gguf"}, ErrorCode::kNotFound, "/nowhere/model.gguf");
+}
+
+TEST(ModelLoader, WhatIsNoModelIsRefusedByName) {
+  const std::string path = testing::TempDir() + "model_loader_test.gguf";
+  std::ofstream(path) << "not a model";
+  const auto loaded = load_for_running({.path = path, .threads = 1});
+  std::filesystem::remove(path);
+  ASSERT_FALSE(loaded.ok());
+  EXPECT_EQ(loaded.error().code, ErrorCode::kBadModel);
+  EXPECT_EQ(loaded.error().message.find(path), 0u) << loaded.error().message;
+}
+
+}  // namespace
+}  // namespace realm

@@ -1,0 +1,18 @@
+// What the AVX-512 kernel files offer each other.
+#pragma once
+
+#include <stdint.h>
+
+#include "backends/cpu/matmul_kernels.h"
+
+namespace realm::cpu::avx512 {
+
+void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+           int64_t out_stride, uint8_t* scratch);
+int64_t panel_scratch_bytes(int64_t num_tokens);
+
+void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+         int64_t out_stride, uint8_t* scratch);
+int64_t dot_scratch_bytes();
+
+}  // namespace realm::cpu::avx512

@@ -1,0 +1,30 @@
+// Re-encoding a stream of weights: bytes of one element type in, bytes of another out, row by row,
+// on all cores. Converters use it between a mapped file and the GGUF writer.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/dtype.h"
+#include "formats/quant/quant_table.h"
+
+namespace realm {
+
+using ByteSink = std::function<Status(std::span<const std::byte>)>;
+
+// The block format of that name, for writing weights without an importance matrix. Error
+// kInvalidArgument with the possible names.
+Result<const BlockFormat*> find_writable_format(std::string_view name);
+
+// The number that GGUF's general.file_type has for files whose matrices have this type.
+uint32_t gguf_file_type(DType type);
+
+// Sends to `sink` the rows that `pieces` hold one after the other, encoded as `to`. The row length
+// must be a whole number of blocks of both formats. Error kBadModel where a weight is not finite.
+Status encode_rows(std::span<const std::span<const std::byte>> pieces, const BlockFormat& from,
+                   const BlockFormat& to, int64_t row_elements, const ByteSink& sink);
+
+}  // namespace realm

@@ -1,0 +1,258 @@
+#include "formats/synth.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <numbers>
+
+#include "formats/gguf.h"
+#include "formats/quant/quant_table.h"
+#include "formats/rope_factors.h"
+#include "formats/row_encoder.h"
+
+namespace realm {
+namespace {
+
+constexpr SynthPreset kPresets[] = {
+    {"tinyllama", "llama", 22, 2048, 5632, 32, 4, 64, 32000, 2048, 1e4, 1e-5, false, 0, 0, 0, 0},
+    {"llama-1b", "llama", 16, 2048, 8192, 32, 8, 64, 128256, 131072, 5e5, 1e-5, true, 32, 0, 0, 0},
+    {"llama-8b", "llama", 32, 4096, 14336, 32, 8, 128, 128256, 131072, 5e5, 1e-5, false, 8, 0, 0,
+     0},
+    {"llama-70b", "llama", 80, 8192, 28672, 64, 8, 128, 128256, 131072, 5e5, 1e-5, false, 8, 0, 0,
+     0},
+    {"qwen3-0.6b", "qwen3", 28, 1024, 3072, 16, 8, 128, 151936, 40960, 1e6, 1e-6, true, 0, 0, 0, 0},
+    {"qwen3-1.7b", "qwen3", 28, 2048, 6144, 16, 8, 128, 151936, 40960, 1e6, 1e-6, true, 0, 0, 0, 0},
+    {"qwen3-4b", "qwen3", 36, 2560, 9728, 32, 8, 128, 151936, 40960, 1e6, 1e-6, true, 0, 0, 0, 0},
+    {"qwen3-8b", "qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 40960, 1e6, 1e-6, false, 0, 0, 0, 0},
+    {"qwen3-30b-a3b", "qwen3moe", 48, 2048, 6144, 32, 4, 128, 151936, 40960, 1e6, 1e-6, false, 0,
+     128, 8, 768},
+};
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+
+  uint64_t next() {  // splitmix64
+    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+  float normal() {
+    const double u = (static_cast<double>(next() >> 11) + 1.0) * 0x1p-53;  // (0, 1]
+    const double v = static_cast<double>(next() >> 11) * 0x1p-53;
+    return static_cast<float>(std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v));
+  }
+
+ private:
+  uint64_t state_;
+};
+
+// A few encoded rows of one length. Drawing and encoding every weight of a large model would take
+// longer than writing it; a matrix repeats these rows instead, each time in another order of
+// blocks.
+class RowPool {
+ public:
+  static constexpr int64_t kRows = 61;
+
+  RowPool(const BlockFormat& format, int64_t row_elements, Random& random)
+      : block_bytes_(static_cast<size_t>(format.block_bytes)),
+        row_bytes_(realm::row_bytes(format, row_elements)),
+        bytes_(row_bytes_ * kRows) {
+    const float scale = 1.0f / std::sqrt(static_cast<float>(row_elements));
+    std::vector<float> values(static_cast<size_t>(row_elements));
+    const std::vector<float> importance(values.size(), 1.0f);
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (float& v : values) v = random.normal() * scale;
+      format.encode(values.data(), bytes_.data() + static_cast<size_t>(row) * row_bytes_,
+                    row_elements, format.needs_importance ? importance.data() : nullptr);
+    }
+  }
+
+  size_t row_bytes() const { return row_bytes_; }
+
+  void copy_row(uint64_t choice, std::byte* out) const {
+    const std::byte* row = bytes_.data() + (choice % kRows) * row_bytes_;
+    const size_t first = (choice / kRows) % (row_bytes_ / block_bytes_) * block_bytes_;
+    std::memcpy(out, row + first, row_bytes_ - first);
+    std::memcpy(out + (row_bytes_ - first), row, first);
+  }
+
+ private:
+  size_t block_bytes_, row_bytes_;
+  std::vector<std::byte> bytes_;
+};
+
+// Collects the tensors of a model in the order in which a step reads them.
+class ModelPlan {
+ public:
+  ModelPlan(const SynthPreset& preset, const BlockFormat& format, uint64_t seed)
+      : preset_(preset), format_(format), random_(seed) {}
+
+  Result<std::vector<GgufTensorSource>> build(int layers) {
+    if (preset_.llama3_rope_factor > 0) add_rope_factors();
+    TRY(add_matrix("token_embd.weight", {preset_.vocab, preset_.hidden}));
+    for (int layer = 0; layer < layers; ++layer) {
+      TRY(add_layer("blk." + std::to_string(layer) + "."));
+    }
+    add_ones("output_norm.weight", preset_.hidden);
+    if (!preset_.tied) TRY(add_matrix("output.weight", {preset_.vocab, preset_.hidden}));
+    return std::move(sources_);
+  }
+
+ private:
+  Status add_layer(const std::string& prefix) {
+    const int64_t hidden = preset_.hidden, ffn = preset_.ffn;
+    const int64_t q = int64_t{preset_.heads} * preset_.head_dim;
+    const int64_t kv = int64_t{preset_.kv_heads} * preset_.head_dim;
+    add_ones(prefix + "attn_norm.weight", hidden);
+    TRY(add_matrix(prefix + "attn_q.weight", {q, hidden}));
+    TRY(add_matrix(prefix + "attn_k.weight", {kv, hidden}));
+    TRY(add_matrix(prefix + "attn_v.weight", {kv, hidden}));
+    TRY(add_matrix(prefix + "attn_output.weight", {hidden, q}));
+    if (std::string_view(preset_.architecture).starts_with("qwen3")) {
+      add_ones(prefix + "attn_q_norm.weight", preset_.head_dim);
+      add_ones(prefix + "attn_k_norm.weight", preset_.head_dim);
+    }
+    add_ones(prefix + "ffn_norm.weight", hidden);
+    if (preset_.experts == 0) {
+      TRY(add_matrix(prefix + "ffn_gate.weight", {ffn, hidden}));
+      TRY(add_matrix(prefix + "ffn_up.weight", {ffn, hidden}));
+      return add_matrix(prefix + "ffn_down.weight", {hidden, ffn});
+    }
+    const int64_t experts = preset_.experts, expert_ffn = preset_.expert_ffn;
+    // The router stays in full precision, as in real files.
+    TRY(add_matrix(prefix + "ffn_gate_inp.weight", {experts, hidden},
+                   find_block_format(DType::kF32)));
+    TRY(add_matrix(prefix + "ffn_gate_exps.weight", {experts, expert_ffn, hidden}));
+    TRY(add_matrix(prefix + "ffn_up_exps.weight", {experts, expert_ffn, hidden}));
+    return add_matrix(prefix + "ffn_down_exps.weight", {experts, hidden, expert_ffn});
+  }
+
+  void add_floats(const std::string& name, std::vector<float> values) {
+    const int64_t size = static_cast<int64_t>(values.size());
+    sources_.push_back({name, DType::kF32, {size}, [v = std::move(values)](const ByteSink& sink) {
+                          return sink(std::as_bytes(std::span(v)));
+                        }});
+  }
+
+  void add_ones(const std::string& name, int64_t size) {
+    add_floats(name, std::vector<float>(static_cast<size_t>(size), 1.0f));
+  }
+
+  void add_rope_factors() {
+    Llama3Rope rope;
+    rope.theta = preset_.rope_theta;
+    rope.head_dim = preset_.head_dim;
+    rope.factor = preset_.llama3_rope_factor;
+    add_floats("rope_freqs.weight", llama3_frequency_factors(rope));
+  }
+
+  Status add_matrix(const std::string& name, std::vector<int64_t> shape,
+                    const BlockFormat* other = nullptr) {
+    const BlockFormat& format = other != nullptr ? *other : format_;
+    const int64_t row = shape.back();
+    if (row % format.block_elements != 0) {
+      return Error{ErrorCode::kInvalidArgument,
+                   std::string(preset_.name) + ": rows of " + std::to_string(row) +
+                       " elements are not a multiple of " + format.name + "'s block of " +
+                       std::to_string(format.block_elements) +
+                       "; choose a type with smaller blocks"};
+    }
+    int64_t rows = 1;
+    for (const int64_t d : shape) rows *= d;
+    rows /= row;
+    std::shared_ptr<const RowPool>& pool = pools_[{format.type, row}];
+    if (pool == nullptr) pool = std::make_shared<const RowPool>(format, row, random_);
+    auto produce = [pool, rows, seed = random_.next()](const ByteSink& sink) -> Status {
+      constexpr size_t kChunkBytes = size_t{4} << 20;
+      const int64_t chunk_rows =
+          std::clamp<int64_t>(static_cast<int64_t>(kChunkBytes / pool->row_bytes()), 1, rows);
+      std::vector<std::byte> chunk(static_cast<size_t>(chunk_rows) * pool->row_bytes());
+      Random random(seed);
+      for (int64_t done = 0; done < rows; done += chunk_rows) {
+        const int64_t count = std::min(chunk_rows, rows - done);
+        for (int64_t r = 0; r < count; ++r) {
+          pool->copy_row(random.next(), chunk.data() + static_cast<size_t>(r) * pool->row_bytes());
+        }
+        TRY(sink(std::span(chunk).first(static_cast<size_t>(count) * pool->row_bytes())));
+      }
+      return {};
+    };
+    sources_.push_back({name, format.type, std::move(shape), std::move(produce)});
+    return {};
+  }
+
+  const SynthPreset& preset_;
+  const BlockFormat& format_;
+  Random random_;
+  std::map<std::pair<DType, int64_t>, std::shared_ptr<const RowPool>> pools_;
+  std::vector<GgufTensorSource> sources_;
+};
+
+Metadata metadata_of(const SynthPreset& preset, int layers, const BlockFormat& format) {
+  const std::string arch = preset.architecture;
+  Metadata m;
+  m.set_string("general.architecture", arch);
+  m.set_string("general.type", "model");
+  m.set_string("general.name", std::string("synthetic ") + preset.name);
+  const auto set = [&](const char* key, int value) {
+    m.set_uint32(arch + key, static_cast<uint32_t>(value));
+  };
+  set(".block_count", layers);
+  set(".context_length", preset.context);
+  set(".embedding_length", preset.hidden);
+  set(".feed_forward_length", preset.ffn);
+  set(".attention.head_count", preset.heads);
+  set(".attention.head_count_kv", preset.kv_heads);
+  set(".attention.key_length", preset.head_dim);
+  set(".attention.value_length", preset.head_dim);
+  set(".rope.dimension_count", preset.head_dim);
+  set(".vocab_size", preset.vocab);
+  m.set_float32(arch + ".attention.layer_norm_rms_epsilon",
+                static_cast<float>(preset.norm_epsilon));
+  m.set_float32(arch + ".rope.freq_base", static_cast<float>(preset.rope_theta));
+  if (preset.experts > 0) {
+    set(".expert_count", preset.experts);
+    set(".expert_used_count", preset.experts_used);
+    set(".expert_feed_forward_length", preset.expert_ffn);
+  }
+  m.set_uint32("general.file_type", gguf_file_type(format.type));
+  m.set_uint32("general.quantization_version", 2);
+  set_synthetic_vocabulary(preset.vocab, m);
+  return m;
+}
+
+}  // namespace
+
+std::span<const SynthPreset> synth_presets() {
+  return kPresets;
+}
+
+Status write_synthetic_model(const std::string& output, const SynthSettings& settings) {
+  const SynthPreset* preset = nullptr;
+  std::string known;
+  for (const SynthPreset& p : kPresets) {
+    if (settings.preset == p.name) preset = &p;
+    known += (known.empty() ? "" : ", ") + std::string(p.name);
+  }
+  if (preset == nullptr) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "no preset '" + settings.preset + "'; there are " + known};
+  }
+  const BlockFormat* format = find_block_format(settings.type);
+  if (format == nullptr || format->encode == nullptr || !format->needs_importance) {
+    format = TRY(find_writable_format(settings.type));
+  }
+  constexpr int kMaxLayers = 1000;
+  if (settings.layers < 0 || settings.layers > kMaxLayers) {
+    return Error{ErrorCode::kInvalidArgument, "layers must be in 1.." + std::to_string(kMaxLayers)};
+  }
+  const int layers = settings.layers > 0 ? settings.layers : preset->layers;
+  const auto sources = TRY(ModelPlan(*preset, *format, settings.seed).build(layers));
+  return write_gguf(output, metadata_of(*preset, layers, *format), sources, settings.on_tensor);
+}
+
+}  // namespace realm
