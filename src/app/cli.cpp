@@ -66,17 +66,6 @@ std::string usage_problem(const CLI::App& root, const CLI::ParseError& error) {
   return "'" + where + "': " + error.what() + "; see '" + where + " --help'";
 }
 
-// CLI11 takes the next argument as the value of "--name=", which is an empty value.
-void separate_empty_values(std::vector<std::string>& arguments) {
-  for (size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
-    if (arguments[i].size() > 3 && arguments[i].starts_with("--") &&
-        arguments[i].find('=') == arguments[i].size() - 1) {
-      arguments[i].pop_back();
-      arguments.insert(arguments.begin() + static_cast<ptrdiff_t>(++i), std::string());
-    }
-  }
-}
-
 int finish(const Status& status) {
   if (!status.ok()) {
     print_error(stderr, status.error().message);
@@ -108,15 +97,14 @@ int parse_and_run(std::vector<std::string> arguments) {
   Commands commands(root);
   add_commands(root, commands);
 
-  separate_empty_values(arguments);
-  std::reverse(arguments.begin(), arguments.end());  // the order that CLI11 takes a vector in
   try {
-    root.parse(std::move(arguments));
+    commands.parse(std::move(arguments));
   } catch (const CLI::Success& success) {  // --help, --version
     root.exit(success);
     return finish({});
   } catch (const CLI::ParseError& error) {
-    return finish(Error{ErrorCode::kInvalidArgument, usage_problem(root, error)});
+    return finish(
+        Error{ErrorCode::kInvalidArgument, Commands::as_typed(usage_problem(root, error))});
   }
   if (!commands.chosen()) {
     return finish(

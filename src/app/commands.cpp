@@ -1,6 +1,7 @@
 #include "app/commands.h"
 
 #include <CLI/App.hpp>
+#include <algorithm>
 
 #include "base/check.h"
 
@@ -18,6 +19,36 @@ constexpr AddCommand kCommands[] = {
     add_synth,
     add_completion,
 };
+
+// Goes before a word that CLI11 would misread and comes off again when an option has it; no text
+// begins so, being no UTF-8.
+constexpr std::string_view kWordMark = "\xff\x01";
+
+// Three habits of CLI11 are not those of other programs: it takes the next argument as the value of
+// "--name=", cuts "[1,2]" into pieces where several words are allowed, and forgets "--" once a
+// command has its required arguments.
+void adapt(std::vector<std::string>& arguments) {
+  size_t i = 0;
+  for (; i < arguments.size() && arguments[i] != "--"; ++i) {
+    std::string& argument = arguments[i];
+    if (argument.starts_with('[')) argument.insert(0, kWordMark);
+    const bool empty_value = argument.size() > 3 && argument.starts_with("--") &&
+                             argument.find('=') == argument.size() - 1;
+    if (!empty_value) continue;
+    argument.pop_back();
+    arguments.insert(arguments.begin() + static_cast<ptrdiff_t>(++i), std::string());
+  }
+  if (i == arguments.size()) return;
+  arguments.erase(arguments.begin() + static_cast<ptrdiff_t>(i));
+  for (; i < arguments.size(); ++i) {
+    if (arguments[i].find_first_of("-[") == 0) arguments[i].insert(0, kWordMark);
+  }
+}
+
+std::string without_mark(std::string word) {
+  if (word.starts_with(kWordMark)) word.erase(0, kWordMark.size());
+  return word;
+}
 
 }  // namespace
 
@@ -38,9 +69,22 @@ void Commands::on_run(CLI::App* command, std::function<Status()> body) {
   command->callback([this, body = std::move(body)] { chosen_ = body; });
 }
 
-CLI::Option* Commands::add_words(CLI::App* command, const std::string& name,
-                                 std::vector<std::string>& words, const std::string& help) {
-  return command->add_option(name, words, help)->allow_extra_args(false)->type_name("");
+std::string Commands::as_typed(std::string text) {
+  for (size_t at; (at = text.find(kWordMark)) != std::string::npos;) {
+    text.erase(at, kWordMark.size());
+  }
+  return text;
+}
+
+void Commands::parse(std::vector<std::string> arguments) {
+  for (CLI::App* command : root_.get_subcommands([](const CLI::App*) { return true; })) {
+    for (CLI::Option* option : command->get_options()) {
+      if (option->get_items_expected_max() > 0) option->transform(without_mark, "");
+    }
+  }
+  adapt(arguments);
+  std::reverse(arguments.begin(), arguments.end());  // the order that CLI11 takes a vector in
+  root_.parse(std::move(arguments));
 }
 
 void add_commands(CLI::App& root, Commands& commands) {

@@ -13,8 +13,7 @@
 
 namespace CLI {
 class App;
-class Option;
-}  // namespace CLI
+}
 
 namespace realm {
 
@@ -33,10 +32,10 @@ class Commands {
   // What the command does. Runs after the command line is parsed and the settings are resolved.
   void on_run(CLI::App* command, std::function<Status()> body);
 
-  // A positional argument that takes any number of words, each exactly as it was typed. (CLI11 by
-  // itself would cut a word such as "[1,2]" into pieces.)
-  static CLI::Option* add_words(CLI::App* command, const std::string& name,
-                                std::vector<std::string>& words, const std::string& help);
+  // `text` of CLI11's without what parse() put before words to keep them whole.
+  static std::string as_typed(std::string text);
+  // Throws CLI::Error, for which see cli.cpp.
+  void parse(std::vector<std::string> arguments);
 
   CLI::App& root() { return root_; }
   Settings& settings() { return settings_; }

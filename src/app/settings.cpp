@@ -32,6 +32,12 @@ std::string variable_name(const SettingRow& row) {
   return name;
 }
 
+// For messages: with the short form that the user may have typed.
+std::string option_name(const SettingRow& row) {
+  const bool has_short = row.synonyms.starts_with("-") && !row.synonyms.starts_with("--");
+  return "--" + row.name + (has_short ? " (" + row.synonyms + ")" : "");
+}
+
 const char* group_title(SettingGroup group) {
   switch (group) {
     case SettingGroup::kGeneral:
@@ -204,7 +210,7 @@ Status Settings::resolve(const Environment& environment) {
       given[row.name] = {{text}, variable};
     }
     if (const auto flag = flags_.find(row.name); flag != flags_.end()) {
-      given[row.name] = {flag->second, "--" + row.name};
+      given[row.name] = {flag->second, option_name(row)};
     }
     if (!given.contains(row.name) && !row.fallback.empty()) {
       given[row.name] = {{row.fallback}, "default"};
