@@ -6,12 +6,16 @@
 
 namespace realm {
 
+void add_logits(CLI::App& root, Commands& commands);
+void add_perplexity(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 
 namespace {
 
 using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
+    add_logits,
+    add_perplexity,
     add_completion,
 };
 
