@@ -34,6 +34,7 @@ ARROWS: Dict[str, Set[str]] = {
 HOSTED = {"base/", "formats/hf/", "text/", "engine/", "scheduler/", "tenants/", "sandbox/", "server/", "app/"}
 LIBRARIES: Dict[str, Set[str]] = {
     "CLI": {"app/"},
+    "histedit.h": {"app/"},
     "spdlog": HOSTED,
     "fmt": HOSTED,
     "boost": {"formats/", "text/", "tenants/", "server/", "app/"},
