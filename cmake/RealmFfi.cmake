@@ -1,18 +1,6 @@
 # The Rust static library ffi/, built by cargo into the build folder, as the imported target
-# realm_ffi. REALM_FFI=OFF leaves it out, and with it the sources that need it (chat templates in
-# src/text, `realm template` in src/app): for the aarch64 cross build only, whose toolchain has no
-# Rust standard library; a build that is to answer prompts needs it on.
-if(CMAKE_CROSSCOMPILING)
-  option(REALM_FFI "Build the Rust libraries" OFF)
-else()
-  option(REALM_FFI "Build the Rust libraries" ON)
-endif()
-
-if(NOT REALM_FFI)
-  message(STATUS "REALM_FFI is OFF: built without chat templates")
-  return()
-endif()
-
+# realm_ffi. It is for the host only: a cross build has no Rust standard library to link, and as
+# REALM_KERNELS_ONLY needs none.
 find_program(CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin")
 if(NOT CARGO)
   message(FATAL_ERROR "cargo is not there: run tools/ensure_rust.sh, then configure again")

@@ -36,12 +36,17 @@ void realm_ffi_text_free(realm_ffi_text text);
 
 typedef struct realm_template realm_template;
 
-enum { REALM_TEMPLATE_TEXT = 0, REALM_TEMPLATE_JSON = 1 };
+enum {
+  REALM_TEMPLATE_TEXT = 0,        /* the value is the text */
+  REALM_TEMPLATE_JSON = 1,        /* the value is JSON */
+  REALM_TEMPLATE_JSON_ENTRIES = 2 /* a JSON object: each of its entries is a variable; they count
+                                     over those of text, and may not repeat one of JSON */
+};
 
 typedef struct {
   realm_ffi_slice name;
   realm_ffi_slice value;
-  uint32_t kind; /* REALM_TEMPLATE_TEXT: the value is the text; REALM_TEMPLATE_JSON: JSON */
+  uint32_t kind; /* REALM_TEMPLATE_... */
 } realm_template_variable;
 
 /* The moment that strftime_now shows: microseconds since 1970 UTC, and the offset of local time. */

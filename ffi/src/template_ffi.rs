@@ -3,7 +3,7 @@
 use crate::template::{Limits, Template, Variable};
 use crate::{guarded, Failure, RealmFfiSlice, RealmFfiText, Status};
 
-/// One variable of a rendering; `kind` 0: `value` is text, 1: `value` is JSON.
+/// One variable of a rendering; `kind` 0: `value` is text, 1: JSON, 2: a JSON object of variables.
 #[repr(C)]
 pub struct RealmTemplateVariable {
     name: RealmFfiSlice,
@@ -59,15 +59,24 @@ pub unsafe extern "C" fn realm_template_render(
             std::slice::from_raw_parts(variables, num_variables)
         };
         let mut parsed = Vec::with_capacity(raw.len());
+        let mut extra = Vec::new();
         for variable in raw {
             let name = variable.name.text("a variable's name")?;
             let value = variable.value.text(name)?;
-            parsed.push(if variable.kind == 0 {
-                Variable::text(name, value)
-            } else {
-                Variable::json(name, value)?
-            });
+            match variable.kind {
+                0 => parsed.push(Variable::text(name, value)),
+                1 => parsed.push(Variable::json(name, value)?),
+                _ => extra.extend(Variable::json_entries(name, value)?),
+            }
         }
+        for variable in &extra {
+            let is_taken = |known: &Variable| known.is_json && known.name == variable.name;
+            if parsed.iter().any(is_taken) {
+                let message = format!("the variable {} cannot be set this way", variable.name);
+                return Err(Failure::new(Status::BadInput, message));
+            }
+        }
+        parsed.extend(extra);
         (*template).render(
             parsed,
             clock.unix_us,

@@ -8,11 +8,15 @@
 namespace realm {
 
 void add_completion(CLI::App& root, Commands& commands);
+void add_convert(CLI::App& root, Commands& commands);
+void add_synth(CLI::App& root, Commands& commands);
 
 namespace {
 
 using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
+    add_convert,
+    add_synth,
     add_completion,
 };
 

@@ -242,13 +242,13 @@ Status write_synthetic_model(const std::string& output, const SynthSettings& set
     return Error{ErrorCode::kInvalidArgument,
                  "no preset '" + settings.preset + "'; there are " + known};
   }
-  const BlockFormat* format = find_block_format(settings.type);
-  if (format == nullptr || format->encode == nullptr || !format->needs_importance) {
-    format = TRY(find_writable_format(settings.type));
-  }
   constexpr int kMaxLayers = 1000;
   if (settings.layers < 0 || settings.layers > kMaxLayers) {
     return Error{ErrorCode::kInvalidArgument, "layers must be in 1.." + std::to_string(kMaxLayers)};
+  }
+  const BlockFormat* format = find_block_format(settings.type);
+  if (format == nullptr || format->encode == nullptr || !format->needs_importance) {
+    format = TRY(find_writable_format(settings.type));
   }
   const int layers = settings.layers > 0 ? settings.layers : preset->layers;
   const auto sources = TRY(ModelPlan(*preset, *format, settings.seed).build(layers));

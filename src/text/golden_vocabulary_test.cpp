@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "formats/gguf.h"
+#include "formats/json.h"
 #include "text/tokenizer.h"
 
 namespace realm {
@@ -86,6 +87,67 @@ INSTANTIATE_TEST_SUITE_P(Shared, GoldenVocabulary,
                            std::erase(name, '-');
                            return name;
                          });
+
+// ChatML as realm-tiny's template renders it without tools.
+std::string chatml(const boost::json::array& messages) {
+  std::string out;
+  for (const boost::json::value& message : messages) {
+    const boost::json::object& object = message.get_object();
+    out += "<|im_start|>" + std::string(object.at("role").get_string()) + "\n" +
+           std::string(object.at("content").get_string()) + "<|im_end|>\n";
+  }
+  return out + "<|im_start|>assistant\n";
+}
+
+std::vector<Token> token_list(const boost::json::value& list) {
+  std::vector<Token> ids;
+  for (const boost::json::value& id : list.get_array()) ids.push_back(id.to_number<Token>());
+  return ids;
+}
+
+TEST(RealmTiny, TokenizesAllEvaluationPromptsAsTransformersDid) {
+  const std::string folder = shared_path("models/realm-tiny/");
+  if (!fs::exists(folder + "eval/greedy.jsonl")) GTEST_SKIP() << folder << " is not here";
+  const auto tokenizer = open_tokenizer(folder + "realm-tiny.Q8_0.gguf");
+  ASSERT_NE(tokenizer, nullptr);
+  std::istringstream lines(read_file(folder + "eval/greedy.jsonl"));
+  std::string line;
+  int count = 0;
+  for (; std::getline(lines, line); ++count) {
+    const auto json = parse_json(line, "greedy.jsonl");
+    ASSERT_TRUE(json.ok());
+    const boost::json::object& object = json->get_object();
+    const auto ids = tokenizer->encode(chatml(object.at("messages").get_array()),
+                                       {.add_bos_eos = true, .parse_special = true});
+    ASSERT_TRUE(ids.ok());
+    EXPECT_EQ(*ids, token_list(object.at("prompt_ids"))) << line;
+    const std::vector<Token> answer = token_list(object.at("answer_ids"));
+    EXPECT_EQ(tokenizer->decode(answer, false), std::string(object.at("answer").get_string()));
+    EXPECT_TRUE(tokenizer->is_eog(answer.back()));
+    EXPECT_FALSE(tokenizer->is_eog(answer.front()));
+  }
+  EXPECT_GE(count, 50);
+}
+
+TEST(GoldenModels, EveryTokenizerLoadsAndRoundTrips) {
+  const std::string folder = shared_path("golden");
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not here";
+  const std::string text = "Hello,  wörld 123!\n\tIt's 你好 🦙.";
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string path = entry.path().string() + "/model.gguf";
+    if (!fs::exists(path)) continue;
+    const auto tokenizer = open_tokenizer(path);
+    ASSERT_NE(tokenizer, nullptr) << path;
+    const auto ids = tokenizer->encode(text, {.add_bos_eos = false});
+    ASSERT_TRUE(ids.ok()) << path;
+    if (tokenizer->model() != "bert") {
+      EXPECT_EQ(tokenizer->decode(*ids), text) << path;
+    }
+    ++count;
+  }
+  EXPECT_GE(count, 40);
+}
 
 }  // namespace
 }  // namespace realm

@@ -143,6 +143,7 @@ Status Vocabulary::index_tokens() {
 
 Status Vocabulary::read_flags(const Metadata& metadata) {
   const bool sentence_piece = kind == VocabularyKind::kSpm || kind == VocabularyKind::kUgm;
+  // Byte-level files carry the flag by accident of conversion; their words already hold their space.
   add_space_prefix =
       TRY(metadata.get_bool_or("tokenizer.ggml.add_space_prefix", sentence_piece)) && sentence_piece;
   remove_extra_whitespaces =

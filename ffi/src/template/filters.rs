@@ -58,9 +58,8 @@ pub fn register(environment: &mut Environment) {
     environment.add_function("namespace", limits::namespace);
     environment.add_function("dict", dict);
     environment.add_function("joiner", minijinja_contrib::globals::joiner);
-    environment.add_function("cycler", |items: Rest<Value>| {
-        minijinja_contrib::globals::cycler(items.0)
-    });
+    environment
+        .add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.0));
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -75,21 +74,11 @@ fn once_bounded(state: &State, items: Value) -> Result<Value, Error> {
     once(limits::bounded(state, items)?)
 }
 
-fn batch(
-    state: &State,
-    value: Value,
-    count: usize,
-    fill: Option<Value>,
-) -> Result<Value, Error> {
+fn batch(state: &State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
     once_bounded(state, builtin::batch(state, value, count, fill)?)
 }
 
-fn slice(
-    state: &State,
-    value: Value,
-    count: usize,
-    fill: Option<Value>,
-) -> Result<Value, Error> {
+fn slice(state: &State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
     once_bounded(state, builtin::slice(state, value, count, fill)?)
 }
 
@@ -350,11 +339,8 @@ fn markup_add(left: &Value, right: &Value) -> Result<Value, Error> {
 
 /// `"..." % args`.
 fn percent(state: &mut State, format: &Value, args: &Value) -> Result<Value, Error> {
-    let args: Vec<Value> = if args.is_tuple() {
-        args.try_iter()?.collect()
-    } else {
-        vec![args.clone()]
-    };
+    let args: Vec<Value> =
+        if args.is_tuple() { args.try_iter()?.collect() } else { vec![args.clone()] };
     // Lists and dicts print as Python prints them.
     let args = args
         .into_iter()
@@ -504,10 +490,8 @@ fn dictsort(
     reverse: Option<Value>,
     kwargs: Kwargs,
 ) -> Result<Value, Error> {
-    let kwargs = named(
-        &[("case_sensitive", &case_sensitive), ("by", &by), ("reverse", &reverse)],
-        &kwargs,
-    )?;
+    let kwargs =
+        named(&[("case_sensitive", &case_sensitive), ("by", &by), ("reverse", &reverse)], &kwargs)?;
     builtin::dictsort(value, kwargs)
 }
 

@@ -7,7 +7,7 @@ use minijinja::{Error, ErrorKind, State};
 
 /// JSON comes in with at most 128 levels.
 const DEPTH_MAX: usize = 256;
-const NODES_PER_STEP: u64 = 4;
+const NODES_PER_STEP: u64 = 2;
 
 /// `value`, or an error where it is nested too deeply. Charges for its size.
 pub fn bounded(state: &State, value: Value) -> Result<Value, Error> {

@@ -113,7 +113,10 @@ fn split_space(text: &str, limit: Option<usize>, from_right: bool) -> Vec<String
         let cut = if limit == Some(parts.len()) {
             None
         } else if from_right {
-            rest.char_indices().rev().find(|(_, c)| is_space(*c)).map(|(at, c)| (at + c.len_utf8(), at))
+            rest.char_indices()
+                .rev()
+                .find(|(_, c)| is_space(*c))
+                .map(|(at, c)| (at + c.len_utf8(), at))
         } else {
             rest.find(is_space).map(|at| (at, at))
         };
@@ -171,7 +174,8 @@ pub fn splitlines(text: &str, keep_ends: bool) -> Vec<String> {
     while let Some((at, c)) = chars.next() {
         let is_end = matches!(
             c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
         );
         if !is_end {
             continue;
@@ -432,9 +436,7 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Valu
             let first = chars.next().is_some_and(|c| c == '_' || c.is_alphabetic());
             Value::from(first && chars.all(|c| c == '_' || c.is_alphanumeric()))
         }
-        "isdecimal" => {
-            Value::from(!text.is_empty() && text.chars().all(|c| c.is_ascii_digit()))
-        }
+        "isdecimal" => Value::from(!text.is_empty() && text.chars().all(|c| c.is_ascii_digit())),
         _ => return Ok(None),
     }))
 }

@@ -37,21 +37,39 @@ pub struct Limits {
 }
 
 pub struct Variable {
-    name: String,
+    pub name: String,
+    pub is_json: bool,
     value: Value,
 }
 
 impl Variable {
     pub fn text(name: &str, value: &str) -> Variable {
-        Variable { name: name.to_string(), value: Value::from(value) }
+        Variable { name: name.to_string(), is_json: false, value: Value::from(value) }
     }
 
     pub fn json(name: &str, value: &str) -> Result<Variable, Failure> {
-        let value = json::parse(value).map_err(|error| {
-            Failure::new(Status::BadInput, format!("{name} is not valid JSON: {error}"))
-        })?;
-        Ok(Variable { name: name.to_string(), value })
+        Ok(Variable { name: name.to_string(), is_json: true, value: parse_json(name, value)? })
     }
+
+    /// One variable for each entry of an object.
+    pub fn json_entries(what: &str, value: &str) -> Result<Vec<Variable>, Failure> {
+        let parsed = parse_json(what, value)?;
+        let pairs = parsed
+            .as_object()
+            .filter(|_| parsed.kind() == ValueKind::Map)
+            .and_then(|object| object.try_iter_pairs());
+        let Some(pairs) = pairs else {
+            return Err(Failure::new(Status::BadInput, format!("{what}: a JSON object is needed")));
+        };
+        Ok(pairs
+            .map(|(name, value)| Variable { name: text::str_of(&name), is_json: true, value })
+            .collect())
+    }
+}
+
+fn parse_json(what: &str, value: &str) -> Result<Value, Failure> {
+    json::parse(value)
+        .map_err(|error| Failure::new(Status::BadInput, format!("{what}: not valid JSON: {error}")))
 }
 
 pub struct Template {
@@ -106,8 +124,8 @@ impl Template {
         environment.add_function("raise_exception", raise_exception);
         environment.remove_global("debug");
         filters::register(&mut environment);
-        let source = source::prepare(source)
-            .map_err(|message| Failure::new(Status::BadSource, message))?;
+        let source =
+            source::prepare(source).map_err(|message| Failure::new(Status::BadSource, message))?;
         environment
             .add_template_owned(NAME, source)
             .map_err(|error| describe(&error, Status::BadSource))?;
@@ -132,16 +150,15 @@ impl Template {
         let now = strftime::Moment::new(unix_us, utc_offset_s);
         let strftime_now = Value::from_function(move |format: String| now.format(&format));
         let mut context = vec![("strftime_now".to_string(), strftime_now)];
-        for Variable { name, value } in variables {
+        for Variable { name, value, .. } in variables {
             let value = if name == "messages" { normalize_messages(value)? } else { value };
             context.push((name, value));
         }
         // The limit is per rendering, and an environment is cheap to clone: its tables are shared.
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(limits.steps));
-        let template = environment
-            .get_template(NAME)
-            .map_err(|error| describe(&error, Status::BadSource))?;
+        let template =
+            environment.get_template(NAME).map_err(|error| describe(&error, Status::BadSource))?;
         let mut out = LimitedOutput { bytes: Vec::new(), limit: limits.output_bytes, full: false };
         let done = template.render_captured_to(Value::from_pairs(context), &mut out).map(|_| ());
         if out.full {

@@ -373,10 +373,8 @@ fn operand_end(tokens: &[Token], from: usize, to: usize, level: Level) -> usize 
                 }
             }
             Kind::Word => {
-                let is_keyword = matches!(
-                    token.text,
-                    "if" | "else" | "and" | "or" | "not" | "in" | "recursive"
-                );
+                let is_keyword =
+                    matches!(token.text, "if" | "else" | "and" | "or" | "not" | "in" | "recursive");
                 // "is not" and "is in" belong to a test.
                 if is_keyword && !is_name_after(tokens, at) {
                     return at;

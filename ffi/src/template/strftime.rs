@@ -22,8 +22,18 @@ pub struct Moment {
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 fn days_before_year(year: i64) -> i64 {
@@ -84,7 +94,11 @@ impl Moment {
             // A year has 53 weeks when 1 January or 31 December is a Thursday.
             let first = days_before_year(year).rem_euclid(7);
             let last = (days_before_year(year + 1) - 1).rem_euclid(7);
-            if first == 3 || last == 3 { 53 } else { 52 }
+            if first == 3 || last == 3 {
+                53
+            } else {
+                52
+            }
         };
         let week = (self.yearday - (self.weekday + 1) + 10) / 7;
         if week < 1 {
@@ -143,12 +157,13 @@ impl Moment {
     }
 
     fn field(&self, code: char, flag: Option<char>) -> Option<String> {
-        let padded = |value: i64, width: usize, default: char| {
-            match flag.filter(|f| *f != '^').unwrap_or(default) {
-                '-' => value.to_string(),
-                '_' => format!("{value:width$}"),
-                _ => format!("{value:0width$}"),
-            }
+        let padded = |value: i64, width: usize, default: char| match flag
+            .filter(|f| *f != '^')
+            .unwrap_or(default)
+        {
+            '-' => value.to_string(),
+            '_' => format!("{value:width$}"),
+            _ => format!("{value:0width$}"),
         };
         let zeros = |value, width| padded(value, width, '0');
         let spaces = |value, width| padded(value, width, '_');

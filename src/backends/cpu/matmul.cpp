@@ -91,7 +91,7 @@ const MatMulKernels& matmul_kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::kAvx512: return *avx512_matmul_kernels();
-    case Isa::kAvx2: return *scalar_matmul_kernels();
+    case Isa::kAvx2: return *avx2_matmul_kernels();
 #elif defined(__aarch64__)
     case Isa::kNeon: return *neon_matmul_kernels();
 #endif

@@ -1,0 +1,368 @@
+// Products of few tokens on AVX2, straight from packed blocks. Eight weight rows at a time: integer
+// sums run along a row (lanes are elements), a tree of horizontal adds then turns eight rows'
+// partial sums into one vector whose lanes are rows, and the float arithmetic goes on from there.
+// Weights are read once per four tokens; with one token the limit is memory.
+#define REALM_ISA avx2
+#include "backends/cpu/matmul_avx2.h"
+#include "backends/cpu/unpacked_codes.h"
+
+namespace realm::cpu::avx2 {
+namespace {
+
+// Lane r is the sum of the lanes of p[r].
+REALM_INLINE __m256i reduce_8(const __m256i* p) {
+  const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(p[0], p[1]), _mm256_hadd_epi32(p[2], p[3]));
+  const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(p[4], p[5]), _mm256_hadd_epi32(p[6], p[7]));
+  return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
+                          _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+// Sums of two neighbouring products code * x, 16 bits each. Signed codes: |x| <= 127 makes
+// 2 * 128 * 127 the largest, so that nothing saturates.
+template <typename F>
+REALM_INLINE __m256i pair_products(Codes codes, __m256i magnitude, __m256i x) {
+  if constexpr (F::kSigned) {
+    return _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, codes.v));
+  } else {
+    static_assert(2 * F::kMax * 128 <= 32767);
+    return _mm256_maddubs_epi16(codes.v, x);
+  }
+}
+template <typename F>
+REALM_INLINE __m256i magnitude_of(Codes codes) {
+  return F::kSigned ? _mm256_abs_epi8(codes.v) : codes.v;
+}
+
+REALM_INLINE __m256i load_x(const int8_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+
+// The eight rows of a step; past the last one it repeats, its results are dropped.
+struct RowPointers {
+  const uint8_t* row[8];
+};
+REALM_INLINE RowPointers row_pointers(const WeightRows& weights, int first) {
+  RowPointers rows;
+  for (int r = 0; r < 8; ++r) {
+    const int row = first + r < weights.num_rows ? first + r : weights.num_rows - 1;
+    rows.row[r] = weights.data + row * weights.row_bytes;
+  }
+  return rows;
+}
+REALM_INLINE void store_rows(float* out, __m256 sums, int num_rows) {
+  if (num_rows >= 8) return _mm256_storeu_ps(out, sums);
+  float buffer[8];
+  _mm256_storeu_ps(buffer, sums);
+  memcpy(out, buffer, static_cast<size_t>(num_rows) * sizeof(float));
+}
+
+// A row is shorter than what the hardware prefetcher needs to get going, so the next eight rows are
+// asked for while these are read: the lines at the same place of each.
+REALM_INLINE void prefetch_next(const RowPointers& rows, int64_t row_bytes, int64_t begin,
+                                int64_t end) {
+  for (int r = 0; r < 8; ++r) {
+    const char* p = reinterpret_cast<const char*>(rows.row[r] + 8 * row_bytes);
+    for (int64_t at = begin; at < end; at += 64) _mm_prefetch(p + at, _MM_HINT_T0);
+  }
+}
+
+// ---- small formats ----
+
+constexpr int kScaleGroups = 8;  // groups of 32 elements whose scales are gathered together
+
+// Scales of eight rows, lanes being rows. Gathered through memory by the integer units, which have
+// nothing else to do: inserting into vectors would cost the units that do the products.
+template <typename F>
+struct SmallScales {
+  static constexpr int kPerGroup = 32 / F::kSub;
+  alignas(32) uint16_t half_scale[kScaleGroups][8];
+  alignas(32) uint16_t half_min[kScaleGroups][8];
+  alignas(32) float scale[kScaleGroups][kPerGroup][8];
+  alignas(32) float min[kScaleGroups][8];
+
+  REALM_INLINE __m256 halves(const uint16_t* p) {
+    return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  __m256 scale_of(int group, int half) const {
+    if constexpr (F::kHalfScale >= 0) return halves(half_scale[group]);
+    return _mm256_load_ps(scale[group][half]);
+  }
+  __m256 min_of(int group) const {
+    if constexpr (F::kHasMin && F::kHalfScale >= 0) return halves(half_min[group]);
+    return _mm256_load_ps(min[group]);
+  }
+  REALM_INLINE void gather(SmallScales& to, const uint8_t* block, int v, int group, int r) {
+    if constexpr (F::kHalfScale >= 0) {
+      memcpy(&to.half_scale[group][r], block + F::kHalfScale, 2);
+      if constexpr (F::kHasMin) memcpy(&to.half_min[group][r], block + F::kHalfMin, 2);
+    } else {
+      for (int half = 0; half < kPerGroup; ++half) {
+        to.scale[group][half][r] = F::scale(block, v * kPerGroup + half);
+      }
+      if constexpr (F::kHasMin) to.min[group][r] = F::min(block);
+    }
+  }
+};
+
+template <typename F, int kTokens>
+void dot_small_tokens(const WeightRows& weights, const int8_t* codes, const float* x_scales,
+                      const int16_t* x_sums, float* out, int64_t out_stride) {
+  using Buffer = typename BufferOf<F>::Type;
+  constexpr int kGroups = F::kElements / 32, kHalves = 32 / F::kSub;
+  constexpr bool kUnpacks = sizeof(Buffer) > sizeof(NoBuffer);
+  const int64_t k = weights.k, block_bytes = weights.format->block_bytes;
+  const int block_groups = kUnpacks ? weights.format->block_elements / 32 : kGroups;
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int first = 0; first < weights.num_rows; first += 8) {
+    const RowPointers rows = row_pointers(weights, first);
+    __m256 acc[kTokens];
+    for (int t = 0; t < kTokens; ++t) acc[t] = _mm256_setzero_ps();
+    SmallScales<F> scales;
+    for (int64_t g0 = 0; g0 < k / 32; g0 += kScaleGroups) {
+      const int groups =
+          static_cast<int>(k / 32 - g0 < kScaleGroups ? k / 32 - g0 : int64_t{kScaleGroups});
+      prefetch_next(rows, weights.row_bytes, g0 / block_groups * block_bytes,
+                    (g0 + groups) / block_groups * block_bytes);
+      if constexpr (!kUnpacks) {
+        for (int r = 0; r < 8; ++r) {
+          for (int g = 0; g < groups; ++g) {
+            SmallScales<F>::gather(scales, rows.row[r] + (g0 + g) / kGroups * F::kBytes,
+                                   static_cast<int>((g0 + g) % kGroups), g, r);
+          }
+        }
+      }
+      for (int g = 0; g < groups; ++g) {
+        const int64_t block = (g0 + g) / block_groups;
+        const int v = static_cast<int>((g0 + g) % block_groups);
+        __m256i x[kTokens];
+        for (int t = 0; t < kTokens; ++t) x[t] = load_x(codes + t * k + 32 * (g0 + g));
+        __m256i partial[kTokens][8];
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; ++r) {
+          Buffer buffer;
+          const uint8_t* b =
+              block_at<F>(*weights.format, rows.row[r] + block * block_bytes, v, buffer);
+          if constexpr (kUnpacks) SmallScales<F>::gather(scales, b, 0, g, r);
+          const Codes c = F::codes(b, v);
+          const __m256i magnitude = magnitude_of<F>(c);
+          for (int t = 0; t < kTokens; ++t) {
+            partial[t][r] = _mm256_madd_epi16(pair_products<F>(c, magnitude, x[t]), ones);
+          }
+        }
+        for (int t = 0; t < kTokens; ++t) {
+          const float dx = x_scales[t * (k / 32) + g0 + g];
+          const int16_t* sums = x_sums + t * (k / 16) + 2 * (g0 + g);
+          const __m256 dx_rows = _mm256_set1_ps(dx);
+          if constexpr (kHalves == 1) {
+            const int sum = sums[0] + sums[1];
+            __m256i dot = reduce_8(partial[t]);
+            if constexpr (F::kBias != 0) {
+              dot = _mm256_sub_epi32(dot, _mm256_set1_epi32(F::kBias * sum));
+            }
+            acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(scales.scale_of(g, 0), dx_rows),
+                                     _mm256_cvtepi32_ps(dot), acc[t]);
+            if constexpr (F::kHasMin) {
+              acc[t] = _mm256_fmadd_ps(scales.min_of(g),
+                                       _mm256_set1_ps(dx * static_cast<float>(sum)), acc[t]);
+            }
+          } else {
+            // The lower lanes of a partial sum belong to the first 16 elements.
+            __m256i halves[2];
+            for (int r = 0; r < 4; ++r) {
+              partial[t][r] = _mm256_hadd_epi32(partial[t][2 * r], partial[t][2 * r + 1]);
+            }
+            halves[0] = _mm256_hadd_epi32(partial[t][0], partial[t][1]);
+            halves[1] = _mm256_hadd_epi32(partial[t][2], partial[t][3]);
+            const __m256i dots[2] = {_mm256_permute2x128_si256(halves[0], halves[1], 0x20),
+                                     _mm256_permute2x128_si256(halves[0], halves[1], 0x31)};
+            for (int half = 0; half < 2; ++half) {
+              const __m256i dot =
+                  _mm256_sub_epi32(dots[half], _mm256_set1_epi32(F::kBias * sums[half]));
+              acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(scales.scale_of(g, half), dx_rows),
+                                       _mm256_cvtepi32_ps(dot), acc[t]);
+              static_assert(!F::kHasMin);
+            }
+          }
+        }
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      store_rows(out + t * out_stride + first, acc[t], weights.num_rows - first);
+    }
+  }
+}
+
+// ---- super formats ----
+
+// Lane pairs (2 v, 2 v + 1 as bytes) in every 16-bit lane: spreads the v-th scale of each half.
+alignas(32) constexpr uint8_t kSpread[8][32] = {
+#define REALM_SPREAD(v)                                                                           \
+  {                                                                                               \
+    2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1,     \
+        2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, \
+        2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, 2 * v, 2 * v + 1, \
+        2 * v, 2 * v + 1                                                                          \
+  }
+    REALM_SPREAD(0), REALM_SPREAD(1), REALM_SPREAD(2), REALM_SPREAD(3),
+    REALM_SPREAD(4), REALM_SPREAD(5), REALM_SPREAD(6), REALM_SPREAD(7)};
+#undef REALM_SPREAD
+
+// Sixteen bits per scale: lower lanes those of the first 16 elements of each 32, upper lanes those
+// of the second.
+template <int kSub>
+REALM_INLINE __m256i split_scales(ScaleBytes s) {
+  const int64_t lo = static_cast<int64_t>(s.lo), hi = static_cast<int64_t>(s.hi);
+  if constexpr (kSub == 32) return _mm256_cvtepi8_epi16(_mm_set1_epi64x(lo));
+  const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  return _mm256_cvtepi8_epi16(_mm_shuffle_epi8(_mm_set_epi64x(hi, lo), order));
+}
+// The same arrangement of the sums of 16 elements.
+REALM_INLINE __m256i split_sums(const int16_t* sums) {
+  const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,  //
+                                         0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  const __m256i s = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums));
+  return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(s, order), 0xd8);
+}
+
+constexpr int log2_of(int n) {
+  int log = 0;
+  while ((1 << log) < n) ++log;
+  return log;
+}
+
+template <typename F, int kTokens>
+void dot_super_tokens(const WeightRows& weights, const int8_t* codes, const float* x_scales,
+                      const int16_t* x_sums, float* out, int64_t out_stride) {
+  using Buffer = typename BufferOf<F>::Type;
+  const int64_t k = weights.k, block_bytes = weights.format->block_bytes;
+  for (int first = 0; first < weights.num_rows; first += 8) {
+    const RowPointers rows = row_pointers(weights, first);
+    __m256 acc[kTokens];
+    for (int t = 0; t < kTokens; ++t) acc[t] = _mm256_setzero_ps();
+    for (int64_t block = 0; block < k / 256; ++block) {
+      prefetch_next(rows, weights.row_bytes, block * block_bytes, (block + 1) * block_bytes);
+      __m256i partial[kTokens][8], minima[kTokens][8], sums[kTokens];
+      for (int t = 0; t < kTokens; ++t) sums[t] = split_sums(x_sums + t * (k / 16) + 16 * block);
+      alignas(32) float d[8], dmin[8];
+      for (int r = 0; r < 8; ++r) {
+        Buffer buffer;
+        const uint8_t* b =
+            block_at<F>(*weights.format, rows.row[r] + block * block_bytes, 0, buffer);
+        const int8_t* x = codes + 256 * block;
+        const __m256i scales = split_scales<F::kSub>(F::scales(b));
+        __m256i total[kTokens];
+#pragma GCC unroll 8
+        for (int v = 0; v < 8; ++v) {
+          const Codes c = F::codes(b, v);
+          const __m256i magnitude = magnitude_of<F>(c);
+          const __m256i spread = _mm256_load_si256(reinterpret_cast<const __m256i*>(kSpread[v]));
+          const __m256i scale = _mm256_shuffle_epi8(scales, spread);
+          for (int t = 0; t < kTokens; ++t) {
+            const __m256i products = pair_products<F>(c, magnitude, load_x(x + t * k + 32 * v));
+            const __m256i weighted = _mm256_madd_epi16(products, scale);
+            total[t] = v == 0 ? weighted : _mm256_add_epi32(total[t], weighted);
+          }
+        }
+        d[r] = F::d(b);
+        for (int t = 0; t < kTokens; ++t) {
+          if constexpr (F::kBias != 0) {
+            static_assert((F::kBias & (F::kBias - 1)) == 0);
+            const __m256i bias = _mm256_madd_epi16(scales, sums[t]);
+            total[t] = _mm256_sub_epi32(total[t], _mm256_slli_epi32(bias, log2_of(F::kBias)));
+          }
+          partial[t][r] = total[t];
+        }
+        if constexpr (F::kHasMin) {
+          dmin[r] = F::dmin(b);
+          const __m256i mins = split_scales<F::kSub>(F::mins(b));
+          for (int t = 0; t < kTokens; ++t) minima[t][r] = _mm256_madd_epi16(mins, sums[t]);
+        }
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256 dx = _mm256_set1_ps(x_scales[t * (k / 256) + block]);
+        acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_load_ps(d), dx),
+                                 _mm256_cvtepi32_ps(reduce_8(partial[t])), acc[t]);
+        if constexpr (F::kHasMin) {
+          acc[t] = _mm256_fnmadd_ps(_mm256_mul_ps(_mm256_load_ps(dmin), dx),
+                                    _mm256_cvtepi32_ps(reduce_8(minima[t])), acc[t]);
+        }
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      store_rows(out + t * out_stride + first, acc[t], weights.num_rows - first);
+    }
+  }
+}
+
+// ---- dispatch ----
+
+template <typename F, int kTokens>
+REALM_INLINE void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, int64_t t,
+                             float* out, int64_t out_stride) {
+  const int8_t* codes = x.codes + t * x.k;
+  const float* scales = x.scales + t * (x.k / x.group);
+  const int16_t* sums = x.sums + t * (x.k / 16);
+  if constexpr (F::kElements == 256) {
+    dot_super_tokens<F, kTokens>(weights, codes, scales, sums, out + t * out_stride, out_stride);
+  } else {
+    dot_small_tokens<F, kTokens>(weights, codes, scales, sums, out + t * out_stride, out_stride);
+  }
+}
+
+template <typename F>
+void dot_of(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+            int64_t out_stride) {
+  int64_t t = 0;
+  for (; t + 4 <= num_tokens; t += 4) dot_tokens<F, 4>(weights, x, t, out, out_stride);
+  for (; t + 2 <= num_tokens; t += 2) dot_tokens<F, 2>(weights, x, t, out, out_stride);
+  if (t < num_tokens) dot_tokens<F, 1>(weights, x, t, out, out_stride);
+}
+
+using DotKernel = void (*)(const WeightRows&, const QuantizedTokens&, int64_t, float*, int64_t);
+
+struct DotRow {
+  DType type;
+  DotKernel kernel;
+};
+
+constexpr DotRow kDotRows[] = {
+    {DType::kQ4_0, dot_of<CodesQ4_0>},       {DType::kQ4_1, dot_of<CodesQ4_1>},
+    {DType::kQ5_0, dot_of<CodesQ5_0>},       {DType::kQ5_1, dot_of<CodesQ5_1>},
+    {DType::kQ8_0, dot_of<CodesQ8_0>},       {DType::kQ8_1, dot_of<CodesQ8_1>},
+    {DType::kIQ4_NL, dot_of<CodesIQ4_NL>},   {DType::kMXFP4, dot_of<CodesMXFP4>},
+    {DType::kNVFP4, dot_of<CodesNVFP4>},     {DType::kQ1_0, dot_of<CodesQ1_0>},
+    {DType::kQ2_K, dot_of<CodesQ2_K>},       {DType::kQ3_K, dot_of<CodesQ3_K>},
+    {DType::kQ4_K, dot_of<CodesQ4_K>},       {DType::kQ5_K, dot_of<CodesQ5_K>},
+    {DType::kQ6_K, dot_of<CodesQ6_K>},       {DType::kTQ2_0, dot_of<CodesTQ2_0>},
+    {DType::kIQ4_XS, dot_of<CodesIQ4_XS>},   {DType::kIQ2_XXS, dot_of<CodesIQ2_XXS>},
+    {DType::kIQ2_XS, dot_of<CodesIQ2_XS>},   {DType::kIQ2_S, dot_of<CodesIQ2_S>},
+    {DType::kIQ3_XXS, dot_of<CodesIQ3_XXS>}, {DType::kIQ3_S, dot_of<CodesIQ3_S>},
+    {DType::kIQ1_S, dot_of<CodesIQ1_S>},     {DType::kIQ1_M, dot_of<CodesIQ1_M>},
+};
+
+DotKernel unpacking_dot(const UnpackShape& shape) {
+  if (shape.elements == 256) {
+    if (shape.has_min) {
+      return shape.sub_block == 16 ? dot_of<UnpackedSuper<16, true>>
+                                   : dot_of<UnpackedSuper<32, true>>;
+    }
+    return shape.sub_block == 16 ? dot_of<UnpackedSuper<16, false>>
+                                 : dot_of<UnpackedSuper<32, false>>;
+  }
+  if (shape.has_min) return dot_of<UnpackedSmall<32, true>>;
+  return shape.sub_block == 16 ? dot_of<UnpackedSmall<16, false>>
+                               : dot_of<UnpackedSmall<32, false>>;
+}
+
+}  // namespace
+
+void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+         int64_t out_stride, uint8_t*) {
+  for (const DotRow& row : kDotRows) {
+    if (row.type == weights.format->type)
+      return row.kernel(weights, x, num_tokens, out, out_stride);
+  }
+  unpacking_dot(weights.format->shape)(weights, x, num_tokens, out, out_stride);
+}
+
+}  // namespace realm::cpu::avx2
