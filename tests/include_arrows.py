@@ -35,6 +35,7 @@ FFI_HEADER = "realm_ffi.h"  # of ffi/include: ours too, hence in quotes
 HOSTED = {"base/", "formats/hf/", "text/", "engine/", "scheduler/", "tenants/", "sandbox/", "server/", "app/"}
 LIBRARIES: Dict[str, Set[str]] = {
     "CLI": {"app/"},
+    "histedit.h": {"app/"},
     "spdlog": HOSTED,
     "fmt": HOSTED,
     "boost": {"formats/", "text/", "tenants/", "server/", "app/"},

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 declare -A packages=(
-  [build]="g++ cmake ninja-build make pkg-config ccache libcli11-dev libspdlog-dev libfmt-dev
+  [build]="g++ cmake ninja-build make pkg-config ccache libcli11-dev libedit-dev libspdlog-dev libfmt-dev
            libboost-json1.81-dev libpcre2-dev libutf8proc-dev"
   [test]="libgtest-dev libgmock-dev libbenchmark-dev python3"
   [lint]="clang-format clang-tidy python3"

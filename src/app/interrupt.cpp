@@ -13,11 +13,18 @@ namespace {
 
 std::atomic<bool> in_scope{false};
 std::atomic<bool> interrupted{false};
+std::atomic<bool> terminated{false};
+std::atomic<bool> second_ends{true};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may touch nothing else");
 int pipe_fds[2] = {-1, -1};
 
-void on_signal(int) {
-  if (!in_scope.load() || interrupted.exchange(true)) _exit(kExitInterrupted);
+void on_signal(int signal) {
+  if (!in_scope.load()) _exit(kExitInterrupted);
+  const bool insists = signal == SIGTERM ? terminated.exchange(true) : second_ends.load();
+  if (interrupted.exchange(true)) {
+    if (insists) _exit(kExitInterrupted);
+    return;
+  }
   const int saved = errno;
   // The pipe cannot fill: one byte per raised flag.
   if (write(pipe_fds[1], "", 1) != 1) _exit(kExitInterrupted);
@@ -36,9 +43,10 @@ void install_interrupt_handler() {
   CHECK(sigaction(SIGTERM, &action, nullptr) == 0);
 }
 
-InterruptScope::InterruptScope() {
-  CHECK(!in_scope.exchange(true));
+InterruptScope::InterruptScope(Second second) {
+  second_ends.store(second == Second::kEnds);
   clear();
+  CHECK(!in_scope.exchange(true));
 }
 
 InterruptScope::~InterruptScope() {
@@ -48,6 +56,10 @@ InterruptScope::~InterruptScope() {
 
 const std::atomic<bool>& InterruptScope::flag() const {
   return interrupted;
+}
+
+bool InterruptScope::is_termination() const {
+  return terminated.load();
 }
 
 int InterruptScope::fd() const {

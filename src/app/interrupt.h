@@ -16,7 +16,10 @@ void install_interrupt_handler();
 
 class InterruptScope {
  public:
-  InterruptScope();  // scopes do not nest
+  // What a second Ctrl-C does before the first was dealt with: a command that is too busy to notice
+  // can be ended by insisting, a chat cannot by a nervous finger. SIGTERM always insists.
+  enum class Second { kEnds, kIgnored };
+  explicit InterruptScope(Second second = Second::kEnds);  // scopes do not nest
   ~InterruptScope();
   InterruptScope(const InterruptScope&) = delete;
   InterruptScope& operator=(const InterruptScope&) = delete;
@@ -24,6 +27,8 @@ class InterruptScope {
   const std::atomic<bool>& flag() const;
   // Readable from the signal until clear().
   int fd() const;
+  // Whether it was SIGTERM: the program is to end.
+  bool is_termination() const;
   // The signal was dealt with; the next one is a first one again.
   void clear();
   // kCancelled once the flag is up.

@@ -1,0 +1,162 @@
+// The editor on a pseudo-terminal: a child process reads lines and reports them, the test types.
+#include "app/terminal/line_editor.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+namespace realm {
+namespace {
+
+[[noreturn]] void child(const std::string& history) {
+  setenv("TERM", "xterm", 1);
+  setenv("HOME", "/nonexistent", 1);
+  install_interrupt_handler();
+  {
+    InterruptScope scope(InterruptScope::Second::kIgnored);
+    auto editor = LineEditor::create(scope, history, false);
+    if (!editor.ok()) _exit(9);
+    while (true) {
+      const LineRead read = (*editor)->read_line(">>> ");
+      scope.clear();
+      if (read.kind == LineRead::Kind::kEnd) break;
+      std::string shown = read.kind == LineRead::Kind::kInterrupted ? "interrupted" : "line";
+      shown += "<";
+      for (const char c : read.text) shown += c == '\n' ? std::string("|") : std::string(1, c);
+      std::printf("%s>\n", shown.c_str());
+      std::fflush(stdout);
+    }
+  }
+  _exit(7);
+}
+
+class Terminal {
+ public:
+  explicit Terminal(const std::string& history = "") {
+    winsize size = {24, 60, 0, 0};
+    pid_ = forkpty(&fd_, nullptr, nullptr, &size);
+    if (pid_ == 0) child(history);
+  }
+  ~Terminal() {
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+    close(fd_);
+  }
+
+  void type(const std::string& keys) {
+    ASSERT_EQ(write(fd_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+  }
+  // Waits for `text` behind what earlier calls found.
+  bool wait_for(const std::string& text) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (true) {
+      if (const size_t at = seen_.find(text); at != std::string::npos) {
+        seen_.erase(0, at + text.size());
+        return true;
+      }
+      pollfd ready = {fd_, POLLIN, 0};
+      if (std::chrono::steady_clock::now() > deadline || poll(&ready, 1, 500) < 0) return false;
+      char buffer[4096];
+      if ((ready.revents & (POLLIN | POLLHUP)) != 0) {
+        const ssize_t count = read(fd_, buffer, sizeof buffer);
+        if (count <= 0) return false;
+        seen_.append(buffer, static_cast<size_t>(count));
+      }
+    }
+  }
+  int exit_status() {
+    int status = 0;
+    const pid_t pid = std::exchange(pid_, -1);
+    char buffer[4096];
+    while (read(fd_, buffer, sizeof buffer) > 0) {
+    }
+    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  const std::string& seen() const { return seen_; }
+
+ private:
+  int fd_ = -1;
+  pid_t pid_ = -1;
+  std::string seen_;
+};
+
+TEST(LineEditor, ReadsEditsAndEnds) {
+  Terminal terminal;
+  ASSERT_TRUE(terminal.wait_for(">>> ")) << terminal.seen();
+  terminal.type("hello\r");
+  ASSERT_TRUE(terminal.wait_for("line<hello>")) << terminal.seen();
+  // Back one character, delete another: héllo 日本🎈 and its neighbours are one character each.
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("h\xC3\xA9llo \xE6\x97\xA5\xE6\x9C\xAC\xF0\x9F\x8E\x88x\x02\x7f!\r");
+  ASSERT_TRUE(terminal.wait_for("line<h\xC3\xA9llo \xE6\x97\xA5\xE6\x9C\xAC!x>"))
+      << terminal.seen();
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("\x1b[A\x1b[A\r");  // two up in the history
+  ASSERT_TRUE(terminal.wait_for("line<hello>")) << terminal.seen();
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("\x04");
+  EXPECT_EQ(terminal.exit_status(), 7);
+}
+
+TEST(LineEditor, InterruptEndsTheLineAndNotTheProgram) {
+  Terminal terminal;
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("half");
+  ASSERT_TRUE(terminal.wait_for("half"));  // or the signal would flush it away unread
+  terminal.type("\x03");
+  ASSERT_TRUE(terminal.wait_for("interrupted<half>")) << terminal.seen();
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("\x03");
+  ASSERT_TRUE(terminal.wait_for("interrupted<>")) << terminal.seen();
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("whole\r");
+  ASSERT_TRUE(terminal.wait_for("line<whole>")) << terminal.seen();
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("\x04");
+  EXPECT_EQ(terminal.exit_status(), 7);
+}
+
+TEST(LineEditor, PastedLinesStayTogether) {
+  Terminal terminal;
+  ASSERT_TRUE(terminal.wait_for("\x1b[?2004h")) << "pastes are not bracketed";
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("a \x1b[200~one\rtwo\nthree\x1b[201~ b\r");
+  ASSERT_TRUE(terminal.wait_for("line<a one|two|three b>")) << terminal.seen();
+}
+
+TEST(LineEditor, HistoryOutlivesTheProgram) {
+  const std::string path = testing::TempDir() + "realm-history-" + std::to_string(::getpid());
+  {
+    Terminal terminal(path);
+    ASSERT_TRUE(terminal.wait_for(">>> "));
+    terminal.type("secret \xC3\xA9\r");
+    ASSERT_TRUE(terminal.wait_for("line<secret \xC3\xA9>"));
+    ASSERT_TRUE(terminal.wait_for(">>> "));
+    terminal.type("\x04");
+    EXPECT_EQ(terminal.exit_status(), 7);
+  }
+  struct stat info = {};
+  ASSERT_EQ(stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  {
+    Terminal terminal(path);
+    ASSERT_TRUE(terminal.wait_for(">>> "));
+    terminal.type("\x1b[A\r");
+    EXPECT_TRUE(terminal.wait_for("line<secret \xC3\xA9>")) << terminal.seen();
+  }
+  std::remove(path.c_str());
+}
+
+}  // namespace
+}  // namespace realm
