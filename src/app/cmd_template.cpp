@@ -25,8 +25,9 @@ void add_template(CLI::App&, Commands& commands) {
       ->type_name("M.json")
       ->required();
   command->add_option("--tools", options->tools, "JSON list of tools")->type_name("T.json");
-  command->add_flag("!--no-generation-prompt", options->add_generation_prompt,
-                    "do not open the assistant's answer");
+  command->add_flag_callback(
+      "--no-generation-prompt", [options] { options->add_generation_prompt = false; },
+      "do not open the assistant's answer");
   command->add_option("--set", options->set, "a variable of the template (repeatable)")
       ->type_name("NAME=JSON")
       ->allow_extra_args(false);

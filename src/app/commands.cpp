@@ -10,6 +10,7 @@ namespace realm {
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
 void add_synth(CLI::App& root, Commands& commands);
+void add_template(CLI::App& root, Commands& commands);
 
 namespace {
 
@@ -17,6 +18,7 @@ using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
     add_convert,
     add_synth,
+    add_template,
     add_completion,
 };
 
