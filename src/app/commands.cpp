@@ -13,6 +13,7 @@ void add_perplexity(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
 void add_synth(CLI::App& root, Commands& commands);
+void add_template(CLI::App& root, Commands& commands);
 
 namespace {
 
@@ -23,6 +24,7 @@ constexpr AddCommand kCommands[] = {
     add_perplexity,
     add_convert,
     add_synth,
+    add_template,
     add_completion,
 };
 
