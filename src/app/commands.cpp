@@ -7,6 +7,8 @@
 
 namespace realm {
 
+void add_logits(CLI::App& root, Commands& commands);
+void add_perplexity(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
 void add_synth(CLI::App& root, Commands& commands);
@@ -15,6 +17,8 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
+    add_logits,
+    add_perplexity,
     add_convert,
     add_synth,
     add_completion,
