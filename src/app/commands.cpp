@@ -7,6 +7,7 @@
 
 namespace realm {
 
+void add_bench(CLI::App& root, Commands& commands);
 void add_logits(CLI::App& root, Commands& commands);
 void add_perplexity(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
@@ -17,6 +18,7 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
+    add_bench,
     add_logits,
     add_perplexity,
     add_convert,
