@@ -8,6 +8,7 @@
 namespace realm {
 
 void add_bench(CLI::App& root, Commands& commands);
+void add_eval(CLI::App& root, Commands& commands);
 void add_logits(CLI::App& root, Commands& commands);
 void add_perplexity(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
@@ -21,6 +22,7 @@ constexpr AddCommand kCommands[] = {
     add_bench,
     add_logits,
     add_perplexity,
+    add_eval,
     add_convert,
     add_synth,
     add_completion,
