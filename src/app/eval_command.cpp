@@ -8,6 +8,7 @@
 
 #include "app/batch_generation.h"
 #include "app/json_writer.h"
+#include "app/prompt_template.h"
 #include "base/file.h"
 #include "formats/json.h"
 #include "text/detokenizer.h"
@@ -56,17 +57,16 @@ std::string text_of(const Tokenizer& tokenizer, std::span<const Token> tokens) {
 
 // Prompts of the questions, and the answers prepared but for their text.
 Result<std::vector<BatchPrompt>> make_prompts(const LoadedModel& loaded,
-                                              const RenderMessages& render,
+                                              const PromptTemplate& chat_template,
                                               const EvalOptions& options, int64_t context,
                                               std::vector<EvalAnswer>& answers) {
   std::vector<BatchPrompt> prompts;
   for (EvalAnswer& answer : answers) {
     const std::string where =
         options.questions_path + ": line " + std::to_string(answer.question.line);
-    auto text = render(answer.question.messages_json);
+    auto text = chat_template.render(answer.question.messages_json);
     if (!text.ok()) return text.error().at(where);
-    // Templates write BOS themselves, as Hugging Face's do.
-    auto tokens = loaded.tokenizer->encode(*text, {.add_bos_eos = false, .parse_special = true});
+    auto tokens = encode_prompt(*loaded.tokenizer, *text);
     if (!tokens.ok()) return tokens.error().at(where);
     answer.prompt_tokens = static_cast<int64_t>(tokens->size());
     if (tokens->empty() || answer.prompt_tokens > context) {
@@ -110,9 +110,11 @@ Result<EvalReport> evaluate(const EvalOptions& options) {
   }
   const LoadedModel loaded = TRY(load_for_running(options.model));
   report.model = loaded.label;
-  const RenderMessages render = TRY(options.make_renderer(loaded));
+  auto chat_template =
+      PromptTemplate::create(*loaded.file, *loaded.tokenizer, options.chat_template);
+  if (!chat_template.ok()) return chat_template.error().at(loaded.label);
   const int64_t context = loaded.context;
-  const auto prompts = TRY(make_prompts(loaded, render, options, context, report.answers));
+  const auto prompts = TRY(make_prompts(loaded, *chat_template, options, context, report.answers));
   const int64_t sequences =
       std::clamp<int64_t>(options.sequences, 1, static_cast<int64_t>(prompts.size()));
   auto engine = TRY(loaded.make_engine(

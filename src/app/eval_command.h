@@ -23,16 +23,12 @@ struct EvalQuestion {
 // with file and line.
 Result<std::vector<EvalQuestion>> read_questions(const std::string& path);
 
-// The prompt of a conversation, special tokens as text.
-using RenderMessages = std::function<Result<std::string>(const std::string& messages_json)>;
-
 struct EvalOptions {
   ModelOptions model = {};
   std::string questions_path = {};
-  int64_t max_tokens = 256;  // of an answer
-  int64_t sequences = 16;    // answered at the same time; changes no answer
-  // Makes the renderer of a loaded model, from its chat template.
-  std::function<Result<RenderMessages>(const LoadedModel&)> make_renderer = {};
+  int64_t max_tokens = 256;        // of an answer
+  int64_t sequences = 16;          // answered at the same time; changes no answer
+  std::string chat_template = {};  // as PromptTemplate::create; empty: the model's own
   std::function<void(int64_t done, int64_t total)> on_progress = {};
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -56,7 +52,7 @@ struct EvalReport {
   std::string json() const;  // one object: score, answers
 };
 
-// Errors: those of load_for_running, read_questions and the renderer; kInvalidArgument for a
+// Errors: those of load_for_running, read_questions and PromptTemplate; kInvalidArgument for a
 // conversation longer than the context; kBadModel where logits are not finite; kCancelled.
 Result<EvalReport> evaluate(const EvalOptions& options);
 

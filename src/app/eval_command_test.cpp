@@ -15,20 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// realm-tiny's format, written out; the template machinery has tests of its own.
-Result<RenderMessages> chatml(const LoadedModel&) {
-  return RenderMessages([](const std::string& messages_json) -> Result<std::string> {
-    const auto messages = TRY(parse_json(messages_json, "messages"));
-    std::string text;
-    for (const auto& message : messages.get_array()) {
-      const auto& object = message.get_object();
-      text += "<|im_start|>" + std::string(object.at("role").get_string()) + "\n" +
-              std::string(object.at("content").get_string()) + "<|im_end|>\n";
-    }
-    return text + "<|im_start|>assistant\n";
-  });
-}
-
 class EvalCommand : public testing::Test {
  protected:
   void TearDown() override { fs::remove(path_); }
@@ -51,7 +37,6 @@ TEST_F(EvalCommand, AsksAndScores) {
   int64_t calls = 0;
   const auto report = evaluate({.questions_path = file(kQuestions),
                                 .max_tokens = 40,
-                                .make_renderer = chatml,
                                 .on_progress = [&](int64_t done, int64_t total) {
                                   EXPECT_EQ(done, ++calls);
                                   EXPECT_EQ(total, 3);
@@ -74,10 +59,11 @@ TEST_F(EvalCommand, AsksAndScores) {
 TEST_F(EvalCommand, AnswersDoNotDependOnTheBatch) {
   std::vector<std::string> expected;
   for (const int64_t sequences : {1, 2, 16}) {
-    const auto report = evaluate({.questions_path = file(kQuestions),
-                                  .max_tokens = 12,
-                                  .sequences = sequences,
-                                  .make_renderer = chatml});
+    const auto report = evaluate({
+        .questions_path = file(kQuestions),
+        .max_tokens = 12,
+        .sequences = sequences,
+    });
     ASSERT_TRUE(report.ok()) << report.error().message;
     std::vector<std::string> answers;
     for (const EvalAnswer& answer : report->answers) answers.push_back(answer.answer);
@@ -104,8 +90,10 @@ TEST_F(EvalCommand, WrongLinesAreNamed) {
 }
 
 TEST_F(EvalCommand, APromptLongerThanTheContextIsRefusedByLine) {
-  const auto report = evaluate(
-      {.model = {.context = 8}, .questions_path = file(kQuestions), .make_renderer = chatml});
+  const auto report = evaluate({
+      .model = {.context = 8},
+      .questions_path = file(kQuestions),
+  });
   ASSERT_FALSE(report.ok());
   EXPECT_EQ(report.error().code, ErrorCode::kInvalidArgument);
   EXPECT_NE(report.error().message.find("line 1"), std::string::npos) << report.error().message;
