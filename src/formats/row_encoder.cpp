@@ -7,27 +7,13 @@
 #include <string>
 #include <thread>
 
+#include "formats/tensor_directory.h"
+
 namespace realm {
 namespace {
 
 // Elements decoded at a time: enough to keep the cores busy, small enough to stay in a cache.
 constexpr int64_t kChunkElements = int64_t{1} << 22;
-
-struct FileType {
-  DType type;
-  uint32_t number;
-};
-
-// K-quants have one number for each of their mixes and none for themselves: the middle mix's.
-constexpr FileType kFileTypes[] = {
-    {DType::kF32, 0},      {DType::kF16, 1},     {DType::kQ4_0, 2},     {DType::kQ4_1, 3},
-    {DType::kQ8_0, 7},     {DType::kQ5_0, 8},    {DType::kQ5_1, 9},     {DType::kQ2_K, 10},
-    {DType::kQ3_K, 12},    {DType::kQ4_K, 15},   {DType::kQ5_K, 17},    {DType::kQ6_K, 18},
-    {DType::kIQ2_XXS, 19}, {DType::kIQ2_XS, 20}, {DType::kIQ3_XXS, 23}, {DType::kIQ1_S, 24},
-    {DType::kIQ4_NL, 25},  {DType::kIQ3_S, 26},  {DType::kIQ2_S, 28},   {DType::kIQ4_XS, 30},
-    {DType::kIQ1_M, 31},   {DType::kBF16, 32},   {DType::kTQ1_0, 36},   {DType::kTQ2_0, 37},
-    {DType::kMXFP4, 38},
-};
 
 // Copies out of a list of pieces, in order.
 class PieceReader {
@@ -81,32 +67,14 @@ void for_each_row(int64_t rows, const std::function<void(int64_t)>& work) {
 
 }  // namespace
 
-Result<const BlockFormat*> find_writable_format(std::string_view name) {
-  const BlockFormat* format = find_block_format(name);
-  const auto writable = [](const BlockFormat& f) {
-    return f.encode != nullptr && !f.needs_importance && f.type != DType::kQ8_1 &&
-           f.type != DType::kQ8_K;  // the last two hold activations
-  };
-  if (format != nullptr && writable(*format)) return format;
+Result<const QuantMix*> named_mix(std::string_view name) {
+  if (const QuantMix* mix = find_quant_mix(name)) return mix;
   std::string known;
-  for (const BlockFormat& f : block_formats()) {
-    if (writable(f)) known += (known.empty() ? "" : ", ") + std::string(f.name);
+  for (const QuantMix& mix : quant_mixes()) {
+    known += (known.empty() ? "" : ", ") + std::string(mix.name);
   }
-  const bool importance = format != nullptr && format->needs_importance;
-  return Error{
-      ErrorCode::kInvalidArgument,
-      "type '" + std::string(name) +
-          (importance ? "' needs an importance matrix: convert to F16 or BF16 and quantize "
-                        "that; without one there are "
-                      : "' is not a type that can be written; there are ") +
-          known};
-}
-
-uint32_t gguf_file_type(DType type) {
-  for (const FileType& row : kFileTypes) {
-    if (row.type == type) return row.number;
-  }
-  return 1024;  // "guessed": readers derive it from the tensors
+  return Error{ErrorCode::kInvalidArgument,
+               "there is no type " + quoted_name(name) + "; there are " + known};
 }
 
 Status encode_rows(std::span<const std::span<const std::byte>> pieces, const BlockFormat& from,

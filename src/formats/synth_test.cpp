@@ -69,6 +69,15 @@ TEST(Synth, SameSeedSameFile) {
   }
 }
 
+TEST(Synth, MixesTypes) {
+  TemporaryFile file;
+  ASSERT_TRUE(write_synthetic_model(file.path, {"tinyllama", "Q4_K_M", 2, 1, {}}).ok());
+  const auto model = open_gguf(file.path);
+  EXPECT_EQ((*model)->find("blk.0.attn_q.weight")->dtype, DType::kQ4_K);
+  EXPECT_EQ((*model)->find("output.weight")->dtype, DType::kQ6_K);
+  EXPECT_EQ(*(*model)->metadata().get_int("general.file_type", 0, 99), 15);
+}
+
 TEST(Synth, VocabularyIsWhole) {
   for (const int size : {1024, 32000, 151936}) {
     Metadata m;
@@ -97,7 +106,7 @@ TEST(Synth, SaysWhatIsWrong) {
   };
   EXPECT_NE(error({"llama-9b", "Q8_0", 1, 1, {}}).find("no preset 'llama-9b'; there are tinyllama"),
             std::string::npos);
-  EXPECT_NE(error({"tinyllama", "Q8", 1, 1, {}}).find("'Q8' is not a type"), std::string::npos);
+  EXPECT_NE(error({"tinyllama", "Q8", 1, 1, {}}).find("there is no type 'Q8'"), std::string::npos);
   EXPECT_NE(error({"tinyllama", "Q8_0", -1, 1, {}}).find("layers"), std::string::npos);
   EXPECT_FALSE(fs::exists(file.path));
 }
