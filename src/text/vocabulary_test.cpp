@@ -132,7 +132,10 @@ TEST(Vocabulary, ChecksSpecialIds) {
     EXPECT_EQ(tokenizer->eot(), kNoToken);
     EXPECT_EQ(tokenizer->fim_prefix(), kNoToken);
     EXPECT_EQ(tokenizer->sep(), kNoToken);
+    ASSERT_EQ(tokenizer->warnings().size(), 1u);
+    EXPECT_EQ(tokenizer->warnings()[0].rfind(std::string(key) + " is 2147483648, outside", 0), 0u);
   }
+  EXPECT_TRUE(expect_tokenizer(good_spm())->warnings().empty());
   Metadata none = good_spm();
   none.set_uint32("tokenizer.ggml.eos_token_id", 0xffffffffu);
   EXPECT_EQ(expect_tokenizer(none)->eos(), kNoToken);
