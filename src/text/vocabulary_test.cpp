@@ -214,6 +214,8 @@ TEST(Vocabulary, RefusesBrokenCharsmaps) {
   expect_error(with_map({4, 0, 0, 0, 0, 0, 0, 0}), ErrorCode::kBadModel, "cut off");
   expect_error(with_map({4, 0, 0, 0, 0, 0, 0, 0, 'x'}), ErrorCode::kBadModel, "cut off");
   expect_error(with_map({300, 0, 0, 0}), ErrorCode::kBadModel, key);
+  // A trie of no units matches nothing.
+  EXPECT_EQ(*expect_tokenizer(with_map({0, 0, 0, 0, 0}))->encode("a"), (std::vector<Token>{3, 4, 1}));
   // A trie whose every unit points far outside: found to match nothing.
   const auto tokenizer =
       expect_tokenizer(with_map({4, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 'x', 0}));
