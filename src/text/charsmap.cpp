@@ -36,7 +36,7 @@ Result<Charsmap> Charsmap::create(const Metadata& metadata) {
                                            ", which does not fit"};
   }
   map.units_.resize(trie_bytes / 4);
-  std::memcpy(map.units_.data(), blob.data() + 4, trie_bytes);
+  if (trie_bytes > 0) std::memcpy(map.units_.data(), blob.data() + 4, trie_bytes);
   map.replacements_ = blob.substr(4 + trie_bytes);
   if (!map.units_.empty() && (map.replacements_.empty() || map.replacements_.back() != '\0')) {
     return Error{ErrorCode::kBadModel,

@@ -1,10 +1,9 @@
 // Which tokens begin, end and structure a text. Files differ in how much they say: keys first, then
 // the defaults that the kind of vocabulary has always had, then well-known names, as GGUF programs
 // agree on.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <initializer_list>
+#include <tuple>
 
 #include "text/vocabulary.h"
 
@@ -62,8 +61,9 @@ class Assigner {
       if (value >= 0 && value < vocabulary_.size()) {
         id = static_cast<Token>(value);
       } else if (value != -1 && value != UINT32_MAX) {
-        spdlog::warn("{} is {}, outside the vocabulary of {} tokens; it is ignored", key, value,
-                     vocabulary_.size());
+        vocabulary_.warnings.push_back(key + " is " + std::to_string(value) +
+                                       ", outside the vocabulary of " +
+                                       std::to_string(vocabulary_.size()) + " tokens; it is ignored");
       }
     }
     for (const char* text : texts) {

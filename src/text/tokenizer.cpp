@@ -191,5 +191,6 @@ bool Tokenizer::is_control(Token token) const {
   return contains(token) && vocabulary_->has(token, TokenAttribute::kControl);
 }
 const std::string& Tokenizer::model() const { return vocabulary_->model; }
+std::span<const std::string> Tokenizer::warnings() const { return vocabulary_->warnings; }
 
 }  // namespace realm

@@ -62,6 +62,8 @@ class Vocabulary {
   bool treat_whitespace_as_suffix = false;
   bool lowercase = true, strip_accents = true;  // of kWpm
 
+  std::vector<std::string> warnings;  // a sentence for each harmless flaw of the file
+
  private:
   Vocabulary() { byte_tokens.fill(kNoToken); }
   Status read_kind(const Metadata& metadata);

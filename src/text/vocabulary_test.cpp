@@ -132,7 +132,10 @@ TEST(Vocabulary, ChecksSpecialIds) {
     EXPECT_EQ(tokenizer->eot(), kNoToken);
     EXPECT_EQ(tokenizer->fim_prefix(), kNoToken);
     EXPECT_EQ(tokenizer->sep(), kNoToken);
+    ASSERT_EQ(tokenizer->warnings().size(), 1u);
+    EXPECT_EQ(tokenizer->warnings()[0].rfind(std::string(key) + " is 2147483648, outside", 0), 0u);
   }
+  EXPECT_TRUE(expect_tokenizer(good_spm())->warnings().empty());
   Metadata none = good_spm();
   none.set_uint32("tokenizer.ggml.eos_token_id", 0xffffffffu);
   EXPECT_EQ(expect_tokenizer(none)->eos(), kNoToken);
@@ -211,6 +214,8 @@ TEST(Vocabulary, RefusesBrokenCharsmaps) {
   expect_error(with_map({4, 0, 0, 0, 0, 0, 0, 0}), ErrorCode::kBadModel, "cut off");
   expect_error(with_map({4, 0, 0, 0, 0, 0, 0, 0, 'x'}), ErrorCode::kBadModel, "cut off");
   expect_error(with_map({300, 0, 0, 0}), ErrorCode::kBadModel, key);
+  // A trie of no units matches nothing.
+  EXPECT_EQ(*expect_tokenizer(with_map({0, 0, 0, 0, 0}))->encode("a"), (std::vector<Token>{3, 4, 1}));
   // A trie whose every unit points far outside: found to match nothing.
   const auto tokenizer =
       expect_tokenizer(with_map({4, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 'x', 0}));
