@@ -77,8 +77,8 @@ lint: deps-test deps-lint ## formatting, clang-tidy, include arrows, file sizes,
 format: deps-lint ## rewrite the C++ sources as clang-format wants them
 	@git ls-files -z '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 -r clang-format -i
 
-clean: ## remove every build folder
-	rm -rf build build-debug build-tsan build-fuzz build-neon
+clean: ## remove everything that was built
+	rm -rf build build-debug build-tsan build-fuzz build-neon ffi/target
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile

@@ -1,4 +1,4 @@
-# The Rust static library ffi/, built by cargo into the build folder, as the imported target
+# The Rust static library ffi/, built by cargo, as the imported target
 # realm_ffi. It is for the host only: a cross build has no Rust standard library to link, and as
 # REALM_KERNELS_ONLY needs none.
 find_program(CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin")
@@ -7,7 +7,8 @@ if(NOT CARGO)
 endif()
 
 set(REALM_FFI_DIR "${CMAKE_SOURCE_DIR}/ffi")
-set(REALM_FFI_TARGET_DIR "${CMAKE_BINARY_DIR}/cargo")
+# One folder for every build preset, so that the crates are compiled once per checkout.
+set(REALM_FFI_TARGET_DIR "${REALM_FFI_DIR}/target")
 set(REALM_FFI_LIBRARY "${REALM_FFI_TARGET_DIR}/release/librealm_ffi.a")
 file(GLOB_RECURSE REALM_FFI_SOURCES CONFIGURE_DEPENDS "${REALM_FFI_DIR}/src/*.rs")
 

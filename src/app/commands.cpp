@@ -7,16 +7,28 @@
 
 namespace realm {
 
+void add_run(CLI::App& root, Commands& commands);
+void add_bench(CLI::App& root, Commands& commands);
+void add_eval(CLI::App& root, Commands& commands);
+void add_logits(CLI::App& root, Commands& commands);
+void add_perplexity(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
 void add_synth(CLI::App& root, Commands& commands);
+void add_template(CLI::App& root, Commands& commands);
 
 namespace {
 
 using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
+    add_run,
+    add_logits,
+    add_perplexity,
+    add_bench,
+    add_eval,
     add_convert,
     add_synth,
+    add_template,
     add_completion,
 };
 

@@ -18,7 +18,10 @@ namespace realm {
 // Texts of the tokenizer's special tokens, which templates see as bos_token and so on. One that
 // the model does not have stays empty and is undefined in the template.
 struct ChatTemplateTokens {
-  std::string bos, eos, unk, pad;
+  std::string bos = {};
+  std::string eos = {};
+  std::string unk = {};
+  std::string pad = {};
 };
 
 // A moment, for strftime_now: microseconds since 1970 UTC, and what local time is ahead of UTC.
@@ -34,13 +37,13 @@ struct ChatTemplateLimits {
 };
 
 struct ChatTemplateInput {
-  std::string_view messages_json;   // [{"role": ..., "content": ...}, ...], at least one
-  std::string_view tools_json;      // a list, or empty for none
-  std::string_view documents_json;  // a list, or empty for none
-  std::string_view variables_json;  // an object of further variables (enable_thinking...), or empty
+  std::string_view messages_json = {};   // [{"role": ..., "content": ...}, ...], at least one
+  std::string_view tools_json = {};      // a list, or empty for none
+  std::string_view documents_json = {};  // a list, or empty for none
+  std::string_view variables_json = {};  // an object (enable_thinking...), or empty
   bool add_generation_prompt = true;
-  ChatTemplateClock now;
-  ChatTemplateLimits limits;
+  ChatTemplateClock now = {};
+  ChatTemplateLimits limits = {};
 };
 
 class ChatTemplate {

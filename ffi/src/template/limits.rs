@@ -7,10 +7,13 @@ use minijinja::{Error, ErrorKind, State};
 
 /// JSON comes in with at most 128 levels.
 const DEPTH_MAX: usize = 256;
-const NODES_PER_STEP: u64 = 2;
+/// What a visit costs, in parts of a step.
+const PARTS_PER_STEP: u64 = 32;
+const CONTAINER_PARTS: u64 = 8;
 
 /// `value`, or an error where it is nested too deeply. Charges for its size.
 pub fn bounded(state: &State, value: Value) -> Result<Value, Error> {
+    let mut meter = Meter { state, parts: 0 };
     // minijinja's sums and slices of lists are lazy: views of views would be gone through again
     // and again.
     let is_lazy = value.kind() == ValueKind::Iterable
@@ -18,53 +21,61 @@ pub fn bounded(state: &State, value: Value) -> Result<Value, Error> {
         && super::views::name_of(&value).is_none();
     let value = match value.len() {
         Some(len) if is_lazy => {
-            state.consume_fuel(len as u64 / NODES_PER_STEP)?;
+            meter.charge(len as u64)?;
             Value::from(value.try_iter()?.collect::<Vec<Value>>())
         }
         _ => value,
     };
-    let mut nodes = 0;
-    measure(state, &value, 0, &mut nodes)?;
+    meter.visit(&value, 0)?;
     Ok(value)
 }
 
-fn measure(state: &State, value: &Value, depth: usize, nodes: &mut u64) -> Result<(), Error> {
-    let Some(object) = value.as_object() else {
-        return Ok(());
-    };
-    let kind = value.kind();
-    if !matches!(kind, ValueKind::Map | ValueKind::Seq | ValueKind::Iterable) {
-        return Ok(());
-    }
-    let fail = |message: String| Err(Error::new(ErrorKind::InvalidOperation, message));
-    if depth >= DEPTH_MAX {
-        return fail(format!("a value is nested deeper than {DEPTH_MAX} levels"));
-    }
-    if object.type_name().ends_with("::Namespace") {
-        return fail("a namespace cannot be kept inside of another value".to_string());
-    }
-    if super::generator::is_generator(value) {
-        // Going through it would use it up; its items were measured when they were made.
-        return Ok(());
-    }
-    let mut visit = |item: &Value| {
-        *nodes += 1;
-        if *nodes % NODES_PER_STEP == 0 {
-            state.consume_fuel(1)?;
+struct Meter<'a, 'b, 'c> {
+    state: &'a State<'b, 'c>,
+    parts: u64,
+}
+
+impl Meter<'_, '_, '_> {
+    fn charge(&mut self, parts: u64) -> Result<(), Error> {
+        self.parts += parts;
+        let steps = self.parts / PARTS_PER_STEP;
+        self.parts %= PARTS_PER_STEP;
+        if steps == 0 {
+            return Ok(());
         }
-        measure(state, item, depth + 1, nodes)
-    };
-    if kind == ValueKind::Map {
-        for (key, item) in object.try_iter_pairs().into_iter().flatten() {
-            visit(&key)?;
-            visit(&item)?;
-        }
-    } else {
-        for item in object.try_iter().into_iter().flatten() {
-            visit(&item)?;
-        }
+        self.state.consume_fuel(steps)
     }
-    Ok(())
+
+    fn visit(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        let kind = value.kind();
+        let is_container = matches!(kind, ValueKind::Map | ValueKind::Seq | ValueKind::Iterable);
+        let Some(object) = value.as_object().filter(|_| is_container) else {
+            return self.charge(1);
+        };
+        self.charge(CONTAINER_PARTS)?;
+        let fail = |message: String| Err(Error::new(ErrorKind::InvalidOperation, message));
+        if depth >= DEPTH_MAX {
+            return fail(format!("a value is nested deeper than {DEPTH_MAX} levels"));
+        }
+        if object.type_name().ends_with("::Namespace") {
+            return fail("a namespace cannot be kept inside of another value".to_string());
+        }
+        if super::generator::is_generator(value) {
+            // Going through it would use it up; its items were measured when they were made.
+            return Ok(());
+        }
+        if kind == ValueKind::Map {
+            for (key, item) in object.try_iter_pairs().into_iter().flatten() {
+                self.visit(&key, depth + 1)?;
+                self.visit(&item, depth + 1)?;
+            }
+        } else {
+            for item in object.try_iter().into_iter().flatten() {
+                self.visit(&item, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// namespace(): the one value that can change, and so must not come to hold itself.

@@ -308,7 +308,7 @@ pub fn justify(text: &str, method: &str, args: &[Value]) -> Result<String, Error
         "center" => missing / 2 + (missing & width & 1),
         _ => missing,
     };
-    let pad = |count: usize| std::iter::repeat(fill).take(count).collect::<String>();
+    let pad = |count: usize| std::iter::repeat_n(fill, count).collect::<String>();
     Ok(format!("{sign}{}{body}{}", pad(left), pad(missing - left)))
 }
 
@@ -319,7 +319,7 @@ fn expandtabs(text: &str, size: usize) -> String {
         match c {
             '\t' => {
                 let spaces = if size == 0 { 0 } else { size - column % size };
-                out.extend(std::iter::repeat(' ').take(spaces));
+                out.extend(std::iter::repeat_n(' ', spaces));
                 column += spaces;
             }
             _ => {

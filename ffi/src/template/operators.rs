@@ -121,7 +121,10 @@ pub fn rewrite(text: &str, is_block: bool) -> Option<String> {
     if is_kept {
         // Twice, for the value may be a tuple without brackets of its own.
         out.open_bounded();
-        out.emit(targets_end + 1, end, true);
+        let value_start = targets_end + 1;
+        // A sum that is all of the value is not measured twice.
+        let is_sum = operand_end(&tokens, value_start, end, Level::Sum) == end;
+        out.emit(value_start, end, !is_sum);
         out.close_bounded();
     } else {
         out.emit(targets_end + 1, end, true);

@@ -46,13 +46,15 @@ struct alignas(64) TokenTile {
   int32_t sum_pairs[kTileTokens][8];   // super: two neighbouring sums of codes, 16 bits each
 };
 
-// How a panel is laid out and computed with; kDepth 0 means words.
-template <bool kSuperOf, int kSubOf, bool kUnsignedXOf, int kDepthOf>
+// How a panel is laid out and computed with; kDepth 0 means words. kMin matters to small formats,
+// to the others minima are a matter of run time.
+template <bool kSuperOf, int kSubOf, bool kUnsignedXOf, int kDepthOf, bool kMinOf>
 struct Layout {
   static constexpr bool kSuper = kSuperOf;
   static constexpr int kSub = kSubOf;
   static constexpr bool kUnsignedX = kUnsignedXOf;
   static constexpr int kDepth = kDepthOf;
+  static constexpr bool kMin = kMinOf;
   static constexpr bool kWords = kDepth == 0;
 };
 
@@ -72,8 +74,8 @@ struct LayoutFor {
   static constexpr int kDepth =
       F::kSigned && !kUnsignedX ? 0 : depth_of(2 * kMagnitude * (kUnsignedX ? 255 : 127), F::kSub);
   // Words carry their integer scales, which makes sub-blocks of super formats alike.
-  using Type =
-      Layout<kSuper, kDepth == 0 && kSuper ? 32 : F::kSub, kUnsignedX && kDepth != 0, kDepth>;
+  using Type = Layout<kSuper, kDepth == 0 && kSuper ? 32 : F::kSub, kUnsignedX && kDepth != 0,
+                      kDepth, !kSuper && F::kHasMin>;
 };
 
 REALM_INLINE __m256i load_vector(const void* p) {
@@ -85,15 +87,24 @@ REALM_INLINE __m256i broadcast_32(const void* p) {
   return _mm256_set1_epi32(x);
 }
 
+// Keeps a running sum as it is: GCC would otherwise gather all additions behind all products, which
+// then do not fit the registers.
+REALM_INLINE void pin(__m256i& sum) {
+  asm("" : "+x"(sum));
+}
+
 // ---- weights into a panel ----
 
-// Eight rows of 32 bytes to eight vectors whose dword r is a dword of row r.
-REALM_INLINE void transpose_8x8(const __m256i* row, void* to) {
+// Eight rows of 32 bytes to eight vectors, `stride` vectors apart, whose dword r is a dword of row
+// r.
+REALM_INLINE void transpose_8x8(const __m256i* row, void* to, int stride = 1) {
   __m256i a[8], b[8];
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 2) {
     a[i] = _mm256_unpacklo_epi32(row[i], row[i + 1]);
     a[i + 1] = _mm256_unpackhi_epi32(row[i], row[i + 1]);
   }
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 4) {
     b[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
     b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
@@ -101,26 +112,60 @@ REALM_INLINE void transpose_8x8(const __m256i* row, void* to) {
     b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
   }
   __m256i* out = static_cast<__m256i*>(to);
+#pragma GCC unroll 8
   for (int i = 0; i < 4; ++i) {
-    _mm256_store_si256(out + i, _mm256_permute2x128_si256(b[i], b[i + 4], 0x20));
-    _mm256_store_si256(out + i + 4, _mm256_permute2x128_si256(b[i], b[i + 4], 0x31));
+    _mm256_store_si256(out + i * stride, _mm256_permute2x128_si256(b[i], b[i + 4], 0x20));
+    _mm256_store_si256(out + (i + 4) * stride, _mm256_permute2x128_si256(b[i], b[i + 4], 0x31));
   }
 }
 
 REALM_INLINE int8_t scale_byte(ScaleBytes s, int j) {
   return static_cast<int8_t>((j < 8 ? s.lo : s.hi) >> (8 * (j % 8)));
 }
-REALM_INLINE int32_t pair_of(int16_t low, int16_t high) {
-  return static_cast<int32_t>(static_cast<uint32_t>(static_cast<uint16_t>(low)) |
-                              (static_cast<uint32_t>(static_cast<uint16_t>(high)) << 16));
+REALM_INLINE __m256i words_of(ScaleBytes s) {
+  return _mm256_cvtepi8_epi16(
+      _mm_set_epi64x(static_cast<int64_t>(s.hi), static_cast<int64_t>(s.lo)));
+}
+constexpr int kRowVectors = kPanelRows / 8;  // vectors from one [kPanelRows] array to the next
+
+// Each scale of eight rows twice.
+template <int kSub>
+REALM_INLINE void pack_scales(Panel& panel, int vector, const ScaleBytes* scales) {
+  __m256i low[8], high[8];
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) {
+    const __m256i words = words_of(scales[r]);
+    low[r] = _mm256_unpacklo_epi16(words, words);   // scales 0..3 and 8..11
+    high[r] = _mm256_unpackhi_epi16(words, words);  // scales 4..7 and 12..15
+    if (kSub == 32) low[r] = _mm256_permute2x128_si256(low[r], high[r], 0x20);
+  }
+  int32_t* to = panel.scale_pairs[0] + 8 * vector;
+  if constexpr (kSub == 32) {
+    transpose_8x8(low, to, kRowVectors);
+  } else {
+    __m256i first[8], second[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) {
+      first[r] = _mm256_permute2x128_si256(low[r], high[r], 0x20);
+      second[r] = _mm256_permute2x128_si256(low[r], high[r], 0x31);
+    }
+    transpose_8x8(first, to, kRowVectors);
+    transpose_8x8(second, to + 8 * kPanelRows, kRowVectors);
+  }
+}
+REALM_INLINE void pack_mins(Panel& panel, int vector, const ScaleBytes* mins) {
+  __m256i words[8];
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) words[r] = words_of(mins[r]);
+  transpose_8x8(words, panel.min_pairs[0] + 8 * vector, kRowVectors);
 }
 
 // Eight rows' codes of one group, and the group's factors.
 template <typename F, typename L>
-REALM_INLINE void pack_group(Panel& panel, int group, int vector, const uint8_t* const* blocks,
-                             const ScaleBytes* scales) {
-  const int v = group % (F::kElements / 32);
+REALM_INLINE void pack_group(Panel& panel, int group, int v, int vector,
+                             const uint8_t* const* blocks, const ScaleBytes* scales) {
   __m256i rows[8];
+#pragma GCC unroll 8
   for (int r = 0; r < 8; ++r) {
     Codes c = F::codes(blocks[r], v);
     if (L::kUnsignedX && F::kBias != 0) {
@@ -132,8 +177,10 @@ REALM_INLINE void pack_group(Panel& panel, int group, int vector, const uint8_t*
     transpose_8x8(rows, panel.bytes[group][vector]);
   } else {
     static_assert(F::kSigned);
+#pragma GCC unroll 8
     for (int half = 0; half < 2; ++half) {
       __m256i words[8];
+#pragma GCC unroll 8
       for (int r = 0; r < 8; ++r) {
         words[r] = _mm256_cvtepi8_epi16(half == 0 ? _mm256_castsi256_si128(rows[r])
                                                   : _mm256_extracti128_si256(rows[r], 1));
@@ -147,57 +194,106 @@ REALM_INLINE void pack_group(Panel& panel, int group, int vector, const uint8_t*
   }
 }
 
+REALM_INLINE void store_halves(float* to, const uint16_t* halves) {
+  _mm256_store_ps(to, _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(halves))));
+}
+
+// The blocks of eight rows that hold the panel's columns, asked for ahead of time: the walk from
+// one row to the next, and from one panel to the next, is more than the hardware foresees.
+REALM_INLINE void prefetch(const uint8_t* p, int64_t bytes) {
+  for (int64_t at = 0; at < bytes + 63; at += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(p + at), _MM_HINT_T0);
+  }
+}
+
+struct RowCursor {
+  const uint8_t* block[8];  // of eight rows, at the panel's first column
+};
+
 template <typename F, typename L>
-void pack_rows(Panel& panel, const WeightRows& weights, int64_t column, int groups, int vector) {
+void pack_super(Panel& panel, const BlockFormat& format, const RowCursor& rows, int vector) {
+  typename BufferOf<F>::Type buffers[8];
+  const uint8_t* blocks[8];
+  ScaleBytes scales[8], mins[8];
+  alignas(32) float d[8], dmin[8];
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) {
+    blocks[r] = block_at<F>(format, rows.block[r], 0, buffers[r]);
+    scales[r] = F::scales(blocks[r]);
+    d[r] = F::d(blocks[r]);
+    if constexpr (F::kHasMin) {
+      mins[r] = F::mins(blocks[r]);
+      dmin[r] = F::dmin(blocks[r]);
+    }
+  }
+  _mm256_store_ps(panel.scale[0] + 8 * vector, _mm256_load_ps(d));
+  if constexpr (!L::kWords) pack_scales<F::kSub>(panel, vector, scales);
+  if constexpr (F::kHasMin) {
+    _mm256_store_ps(panel.min[0] + 8 * vector, _mm256_load_ps(dmin));
+    pack_mins(panel, vector, mins);
+  }
+#pragma GCC unroll 8
+  for (int g = 0; g < kGroups; ++g) pack_group<F, L>(panel, g, g, vector, blocks, scales);
+}
+
+template <typename F, typename L>
+void pack_small(Panel& panel, const BlockFormat& format, const RowCursor& rows, int groups,
+                int vector) {
   using Buffer = typename BufferOf<F>::Type;
   constexpr bool kUnpacks = sizeof(Buffer) > sizeof(NoBuffer);
-  const int block_groups = kUnpacks ? weights.format->block_elements / 32 : F::kElements / 32;
-  const uint8_t* rows[8];
-  for (int r = 0; r < 8; ++r) {
-    const int row = 8 * vector + r < weights.num_rows ? 8 * vector + r : weights.num_rows - 1;
-    rows[r] = weights.data + row * weights.row_bytes;
-  }
-  const uint8_t* blocks[8];
-  ScaleBytes scales[8] = {};
+  constexpr int kHalves = 32 / F::kSub;
+  const int block_groups = kUnpacks ? format.block_elements / 32 : F::kElements / 32;
+  const int block_bytes = kUnpacks ? format.block_bytes : F::kBytes;
   Buffer buffers[8];
+  alignas(16) uint16_t scale_halves[kGroups][8], min_halves[kGroups][8];
   for (int g = 0; g < groups; ++g) {
-    const int64_t at = column / 32 + g;
-    const int v = static_cast<int>(at % block_groups);
-    if (F::kElements != 256 || g == 0) {
-      for (int r = 0; r < 8; ++r) {
-        blocks[r] =
-            block_at<F>(*weights.format, rows[r] + at / block_groups * weights.format->block_bytes,
-                        v, buffers[r]);
-        const int row = 8 * vector + r;
-        if constexpr (F::kElements == 256) {
-          scales[r] = F::scales(blocks[r]);
-          panel.scale[0][row] = F::d(blocks[r]);
-          if constexpr (!L::kWords) {
-            for (int j = 0; j < 256 / F::kSub; ++j) {
-              const int16_t s = scale_byte(scales[r], j);
-              panel.scale_pairs[j][row] = pair_of(s, s);
-            }
-          }
-          if constexpr (F::kHasMin) {
-            const ScaleBytes mins = F::mins(blocks[r]);
-            panel.min[0][row] = F::dmin(blocks[r]);
-            for (int j = 0; j < 256 / F::kSub / 2; ++j) {
-              panel.min_pairs[j][row] =
-                  pair_of(scale_byte(mins, 2 * j), scale_byte(mins, 2 * j + 1));
-            }
-          }
-        } else {
-          constexpr int kHalves = 32 / F::kSub;
-          const int sub = kUnpacks ? 0 : v * kHalves;
-          for (int half = 0; half < kHalves; ++half) {
-            panel.scale[g * kHalves + half][row] = F::scale(blocks[r], sub + half);
-          }
-          if constexpr (F::kHasMin) panel.min[g][row] = F::min(blocks[r]);
+    // Panels start at blocks.
+    const int v = kUnpacks ? g % block_groups : g % (F::kElements / 32);
+    const int block = kUnpacks ? g / block_groups : g / (F::kElements / 32);
+    const uint8_t* blocks[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) {
+      const int row = 8 * vector + r;
+      blocks[r] = block_at<F>(format, rows.block[r] + block * block_bytes, v, buffers[r]);
+      if constexpr (F::kHalfScale >= 0) {
+        memcpy(&scale_halves[g][r], blocks[r] + F::kHalfScale, 2);
+        if constexpr (F::kHasMin) memcpy(&min_halves[g][r], blocks[r] + F::kHalfMin, 2);
+      } else {
+        for (int half = 0; half < kHalves; ++half) {
+          panel.scale[g * kHalves + half][row] =
+              F::scale(blocks[r], kUnpacks ? half : v * kHalves + half);
         }
+        if constexpr (F::kHasMin) panel.min[g][row] = F::min(blocks[r]);
       }
     }
-    // A group's place in the row is its place in the panel modulo a block: panels start at blocks.
-    pack_group<F, L>(panel, g, vector, blocks, scales);
+    pack_group<F, L>(panel, g, v, vector, blocks, nullptr);
+  }
+  if constexpr (F::kHalfScale >= 0) {
+    for (int g = 0; g < groups; ++g) {
+      store_halves(panel.scale[g] + 8 * vector, scale_halves[g]);
+      if constexpr (F::kHasMin) store_halves(panel.min[g] + 8 * vector, min_halves[g]);
+    }
+  }
+}
+
+template <typename F, typename L>
+void pack_rows(Panel& panel, const WeightRows& weights, int64_t column, int groups, int vector) {
+  const BlockFormat& format = *weights.format;
+  const int64_t panel_bytes = int64_t{groups} * 32 / format.block_elements * format.block_bytes;
+  const int64_t offset = column / format.block_elements * format.block_bytes;
+  const bool last = column + 32 * groups == weights.k;
+  RowCursor rows;
+#pragma GCC unroll 8
+  for (int r = 0; r < 8; ++r) {
+    const int row = 8 * vector + r < weights.num_rows ? 8 * vector + r : weights.num_rows - 1;
+    const uint8_t* p = weights.data + row * weights.row_bytes;
+    rows.block[r] = p + offset;
+    prefetch(last ? p + kPanelRows * weights.row_bytes : rows.block[r] + panel_bytes, panel_bytes);
+  }
+  if constexpr (F::kElements == 256) {
+    pack_super<F, L>(panel, format, rows, vector);
+  } else {
+    pack_small<F, L>(panel, format, rows, groups, vector);
   }
 }
 
@@ -284,6 +380,8 @@ REALM_INLINE void sub_block(const Panel& panel, const TokenTile& tile, int group
         const __m256i p0 = byte_products<L>(w0, x), p1 = byte_products<L>(w1, x);
         sums[0][t] = i == 0 ? p0 : _mm256_add_epi16(sums[0][t], p0);
         sums[1][t] = i == 0 ? p1 : _mm256_add_epi16(sums[1][t], p1);
+        pin(sums[0][t]);
+        pin(sums[1][t]);
       }
     }
 #pragma GCC unroll 2
@@ -311,6 +409,8 @@ REALM_INLINE void word_columns(const Panel& panel, const TokenTile& tile, int gr
       const __m256i x = broadcast_32(tile.words[t] + 32 * group + 2 * pair);
       total[0][t] = _mm256_add_epi32(total[0][t], _mm256_madd_epi16(w0, x));
       total[1][t] = _mm256_add_epi32(total[1][t], _mm256_madd_epi16(w1, x));
+      pin(total[0][t]);
+      pin(total[1][t]);
     }
   }
 }
@@ -321,7 +421,7 @@ struct TileOutput {
 };
 
 template <typename L, int kTokens>
-void small_tile(const Panel& panel, const TokenTile& tile, int groups, int vectors, bool has_min,
+void small_tile(const Panel& panel, const TokenTile& tile, int groups, int vectors,
                 TileOutput out) {
   constexpr int kHalves = 32 / L::kSub;
   const __m256i ones[kPair] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
@@ -344,14 +444,15 @@ void small_tile(const Panel& panel, const TokenTile& tile, int groups, int vecto
         for (int t = 0; t < kTokens; ++t) {
           const __m256 dx = _mm256_set1_ps(tile.dx[t][g]);
           const __m256i bias = _mm256_set1_epi32(tile.bias[t][sub]);
+#pragma GCC unroll 2
           for (int r = 0; r < kPair; ++r) {
-            const __m256 scale = _mm256_load_ps(panel.scale[sub] + 8 * (vector + r));
-            float* acc = out.data + t * out.stride + 8 * (vector + r);
-            __m256 sum = _mm256_fmadd_ps(_mm256_mul_ps(scale, dx),
-                                         _mm256_cvtepi32_ps(_mm256_sub_epi32(total[r][t], bias)),
-                                         _mm256_loadu_ps(acc));
-            if (kHalves == 1 && has_min) {
-              sum = _mm256_fmadd_ps(_mm256_load_ps(panel.min[g] + 8 * (vector + r)),
+            const int row = 8 * (vector + r);
+            float* acc = out.data + t * out.stride + row;
+            const __m256i dot = L::kWords ? total[r][t] : _mm256_sub_epi32(total[r][t], bias);
+            __m256 sum = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_load_ps(panel.scale[sub] + row), dx),
+                                         _mm256_cvtepi32_ps(dot), _mm256_loadu_ps(acc));
+            if constexpr (L::kMin) {
+              sum = _mm256_fmadd_ps(_mm256_load_ps(panel.min[g] + row),
                                     _mm256_set1_ps(tile.dx_sum[t][g]), sum);
             }
             _mm256_storeu_ps(acc, sum);
@@ -396,9 +497,11 @@ void super_tile(const Panel& panel, const TokenTile& tile, int vectors, int min_
       }
     }
     super_sums<L, kTokens>(panel, tile, vector, total);
+#pragma GCC unroll 2
     for (int r = 0; r < kPair; ++r) {
       const int row = 8 * (vector + r);
       const __m256 d = _mm256_load_ps(panel.scale[0] + row);
+#pragma GCC unroll 6
       for (int t = 0; t < kTokens; ++t) {
         const __m256 dx = _mm256_set1_ps(tile.dx[t][0]);
         float* acc = out.data + t * out.stride + row;
@@ -442,33 +545,32 @@ struct Scratch {
 
 template <typename L, int kTokens>
 REALM_INLINE void run_tile(Scratch& s, const QuantizedTokens& x, int64_t token, int64_t column,
-                           int groups, int vectors, const TileSums& with, bool has_min,
-                           TileOutput out) {
+                           int groups, int vectors, const TileSums& with, TileOutput out) {
   load_tokens<L>(s.tile, x, token, kTokens, column, groups, with);
   out.data += token * out.stride;
   if constexpr (L::kSuper) {
     super_tile<L, kTokens>(s.panel, s.tile, vectors, with.min_pairs, out);
   } else {
-    small_tile<L, kTokens>(s.panel, s.tile, groups, vectors, has_min, out);
+    small_tile<L, kTokens>(s.panel, s.tile, groups, vectors, out);
   }
 }
 
 // All tokens over one panel.
 template <typename L>
 void run_tiles(Scratch& s, const QuantizedTokens& x, int64_t num_tokens, int64_t column, int groups,
-               int vectors, const TileSums& with, bool has_min, TileOutput out) {
+               int vectors, const TileSums& with, TileOutput out) {
   if constexpr (L::kUnsignedX) find_start<L>(s.panel, s.tile, vectors);
   int64_t t = 0;
   for (; t + 6 <= num_tokens; t += 6) {
-    run_tile<L, 6>(s, x, t, column, groups, vectors, with, has_min, out);
+    run_tile<L, 6>(s, x, t, column, groups, vectors, with, out);
   }
   for (; t + 4 <= num_tokens; t += 4) {
-    run_tile<L, 4>(s, x, t, column, groups, vectors, with, has_min, out);
+    run_tile<L, 4>(s, x, t, column, groups, vectors, with, out);
   }
   for (; t + 2 <= num_tokens; t += 2) {
-    run_tile<L, 2>(s, x, t, column, groups, vectors, with, has_min, out);
+    run_tile<L, 2>(s, x, t, column, groups, vectors, with, out);
   }
-  if (t < num_tokens) run_tile<L, 1>(s, x, t, column, groups, vectors, with, has_min, out);
+  if (t < num_tokens) run_tile<L, 1>(s, x, t, column, groups, vectors, with, out);
 }
 
 template <typename F>
@@ -492,7 +594,7 @@ void panel_of(const WeightRows& weights, const QuantizedTokens& x, int64_t num_t
     for (int vector = 0; vector < vectors; ++vector) {
       pack_rows<F, L>(s.panel, weights, column, groups, vector);
     }
-    run_tiles<L>(s, x, num_tokens, column, groups, vectors, with, F::kHasMin, sums);
+    run_tiles<L>(s, x, num_tokens, column, groups, vectors, with, sums);
   }
   if (direct) return;
   for (int64_t t = 0; t < num_tokens; ++t) {
