@@ -209,6 +209,20 @@ LineRead LineEditor::read_line(std::string_view prompt) {
   return {LineRead::Kind::kLine, narrow(text)};
 }
 
+ChatTerminal chat_terminal(LineEditor& editor, InterruptScope& scope, bool color) {
+  ChatTerminal terminal;
+  terminal.read_line = [&editor](std::string_view prompt) { return editor.read_line(prompt); };
+  terminal.write = [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  terminal.stop_flag = &scope.flag();
+  terminal.settle = [&scope] { scope.clear(); };
+  terminal.ending = [&scope] { return scope.is_termination(); };
+  terminal.color = color;
+  return terminal;
+}
+
 std::string default_history_path() {
   const char* state_home = std::getenv("XDG_STATE_HOME");
   const char* home = std::getenv("HOME");

@@ -35,6 +35,10 @@ class LineEditor {
   std::unique_ptr<State> state_;
 };
 
+// The chat's terminal: lines from `editor`, output to stdout, Ctrl-C through `scope`. Refers to
+// both. Errors of writing to stdout stay in its error state, which the program looks at in the end.
+ChatTerminal chat_terminal(LineEditor& editor, InterruptScope& scope, bool color);
+
 // $XDG_STATE_HOME/realm/history or ~/.local/state/realm/history, its folder made where it is
 // missing; empty where there is no home or the folder cannot be made.
 std::string default_history_path();
