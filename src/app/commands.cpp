@@ -14,6 +14,9 @@ void add_logits(CLI::App& root, Commands& commands);
 void add_perplexity(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
+void add_inspect(CLI::App& root, Commands& commands);
+void add_tokenize(CLI::App& root, Commands& commands);
+void add_detokenize(CLI::App& root, Commands& commands);
 void add_synth(CLI::App& root, Commands& commands);
 void add_template(CLI::App& root, Commands& commands);
 
@@ -28,6 +31,9 @@ constexpr AddCommand kCommands[] = {
     add_eval,
     add_convert,
     add_synth,
+    add_inspect,
+    add_tokenize,
+    add_detokenize,
     add_template,
     add_completion,
 };
