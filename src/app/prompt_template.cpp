@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "text/chat_template_builtin.h"
+#include "text/chat_template_model.h"
 
 namespace realm {
 namespace {
@@ -17,11 +18,13 @@ std::string text_of(const Tokenizer& tokenizer, Token token) {
 
 Result<std::string> find_source(const TensorDirectory& file, const std::string& name) {
   if (name.empty()) {
-    const std::string own = TRY(file.metadata().get_string_or("tokenizer.chat_template", ""));
-    if (!own.empty()) return own;
-    return Error{ErrorCode::kNotFound,
-                 "the model has no chat template: continue plain text with --raw, or name a template "
-                 "with --chat-template (chatml, llama3, gemma, ... or a .jinja file)"};
+    Result<ChatTemplateSource> own = chat_template_source(file.metadata(), false);
+    if (own.ok()) return std::move(own).value().source;
+    if (own.error().code != ErrorCode::kNotFound) return own.error();
+    return Error{
+        ErrorCode::kNotFound,
+        "the model has no chat template: continue plain text with --raw, or name a template "
+        "with --chat-template (chatml, llama3, gemma, ... or a .jinja file)"};
   }
   const bool is_path = name.find('/') != std::string::npos || name.ends_with(".jinja");
   return is_path ? read_text_file(name, kMaxTemplateBytes) : find_builtin_template(name);
@@ -32,11 +35,11 @@ Result<std::string> find_source(const TensorDirectory& file, const std::string& 
 Result<PromptTemplate> PromptTemplate::create(const TensorDirectory& file,
                                               const Tokenizer& tokenizer, const std::string& name) {
   const std::string source = TRY(find_source(file, name));
-  return PromptTemplate(TRY(ChatTemplate::compile(
-      source, {.bos = text_of(tokenizer, tokenizer.bos()),
-               .eos = text_of(tokenizer, tokenizer.eos()),
-               .unk = text_of(tokenizer, tokenizer.unk()),
-               .pad = text_of(tokenizer, tokenizer.pad())})));
+  return PromptTemplate(
+      TRY(ChatTemplate::compile(source, {.bos = text_of(tokenizer, tokenizer.bos()),
+                                         .eos = text_of(tokenizer, tokenizer.eos()),
+                                         .unk = text_of(tokenizer, tokenizer.unk()),
+                                         .pad = text_of(tokenizer, tokenizer.pad())})));
 }
 
 Result<std::string> PromptTemplate::render(std::string_view messages_json,

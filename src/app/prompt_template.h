@@ -1,5 +1,5 @@
-// The chat template that goes with a loaded file: its own, or a named built-in. Turns a conversation
-// into the token ids that the model is given.
+// The chat template that goes with a loaded file: its own, or a named built-in. Turns a
+// conversation into the token ids that the model is given.
 #pragma once
 
 #include <string>
@@ -16,15 +16,16 @@ namespace realm {
 
 class PromptTemplate {
  public:
-  // `name`: a built-in by name, a path to a .jinja file (it holds a '/' or ends in .jinja), or empty
-  // for the file's own tokenizer.chat_template.
-  // Errors: kNotFound where the file has no template and none is named, or the name is unknown;
+  // `name`: a built-in by name, a path to a .jinja file (it holds a '/' or ends in .jinja), or
+  // empty for the file's own tokenizer.chat_template, or the built-in one that its vocabulary tells
+  // of. Errors: kNotFound where the file has no template and none is named, or the name is unknown;
   // kBadModel where the template does not compile.
   static Result<PromptTemplate> create(const TensorDirectory& file, const Tokenizer& tokenizer,
                                        const std::string& name = {});
 
   // messages_json as in the OpenAI API; tools_json may be empty. The clock is read here.
-  Result<std::string> render(std::string_view messages_json, std::string_view tools_json = {}) const;
+  Result<std::string> render(std::string_view messages_json,
+                             std::string_view tools_json = {}) const;
   const ChatTemplate& chat_template() const { return template_; }
 
  private:

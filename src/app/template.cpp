@@ -2,11 +2,10 @@
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
-#include <chrono>
 #include <cstdio>
-#include <ctime>
 
 #include "app/model_loader.h"
+#include "app/prompt_template.h"
 #include "base/file.h"
 #include "text/chat_template_model.h"
 
@@ -58,16 +57,6 @@ Result<std::string> variables_object(const std::vector<std::string>& settings) {
   return object.empty() ? object : object + "}";
 }
 
-ChatTemplateClock local_now() {
-  const auto now = std::chrono::system_clock::now();
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  std::tm local{};
-  localtime_r(&seconds, &local);
-  const auto since_epoch =
-      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch());
-  return {since_epoch.count(), static_cast<int32_t>(local.tm_gmtoff)};
-}
-
 }  // namespace
 
 Result<std::string> run_template(const TemplateOptions& options) {
@@ -90,7 +79,7 @@ Result<std::string> run_template(const TemplateOptions& options) {
                            .tools_json = tools,
                            .variables_json = variables,
                            .add_generation_prompt = options.add_generation_prompt,
-                           .now = local_now()});
+                           .now = current_clock()});
 }
 
 }  // namespace realm
