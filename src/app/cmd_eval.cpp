@@ -1,14 +1,14 @@
 // `realm eval [MODEL] FILE.jsonl`.
-#include <unistd.h>
-
 #include <CLI/App.hpp>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "app/commands.h"
 #include "app/eval_command.h"
 #include "app/interrupt.h"
 #include "app/model_settings.h"
+#include "app/terminal/progress.h"
 
 namespace realm {
 
@@ -29,15 +29,13 @@ Status run(const Settings& settings, Arguments& arguments) {
   options.model = model_options(settings, has_model ? arguments.first : "");
   options.questions_path = has_model ? arguments.second : arguments.first;
   options.cancel = &interrupt.flag();
-  const bool terminal = isatty(STDERR_FILENO) != 0;
-  if (terminal) {
-    options.on_progress = [](int64_t done, int64_t total) {
-      std::fprintf(stderr, "\r\x1b[K%lld of %lld answered", static_cast<long long>(done),
-                   static_cast<long long>(total));
-    };
-  }
+  std::optional<Progress> progress;
+  options.on_progress = [&](int64_t done, int64_t total) {
+    if (!progress) progress.emplace("questions", static_cast<uint64_t>(total));
+    progress->update(static_cast<uint64_t>(done));
+  };
   const auto report = evaluate(options);
-  if (terminal) std::fputs("\r\x1b[K", stderr);
+  progress.reset();
   if (!report.ok()) return report.error();
   const std::string out = arguments.json ? report->json() : report->text();
   std::fwrite(out.data(), 1, out.size(), stdout);

@@ -10,10 +10,15 @@ namespace realm {
 void add_run(CLI::App& root, Commands& commands);
 void add_bench(CLI::App& root, Commands& commands);
 void add_eval(CLI::App& root, Commands& commands);
+void add_imatrix(CLI::App& root, Commands& commands);
 void add_logits(CLI::App& root, Commands& commands);
 void add_perplexity(CLI::App& root, Commands& commands);
+void add_quantize(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
+void add_inspect(CLI::App& root, Commands& commands);
+void add_tokenize(CLI::App& root, Commands& commands);
+void add_detokenize(CLI::App& root, Commands& commands);
 void add_synth(CLI::App& root, Commands& commands);
 void add_template(CLI::App& root, Commands& commands);
 
@@ -26,8 +31,13 @@ constexpr AddCommand kCommands[] = {
     add_perplexity,
     add_bench,
     add_eval,
+    add_quantize,
+    add_imatrix,
     add_convert,
     add_synth,
+    add_inspect,
+    add_tokenize,
+    add_detokenize,
     add_template,
     add_completion,
 };

@@ -7,13 +7,10 @@
 
 #include "app/feed.h"
 #include "app/json_writer.h"
-#include "base/file.h"
+#include "app/text_windows.h"
 
 namespace realm {
 namespace {
-
-constexpr int64_t kDefaultWindow = 512;
-constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
 // Negative log likelihoods, summed with their squares.
 struct Score {
@@ -64,22 +61,11 @@ Result<PerplexityReport> measure_perplexity(const PerplexityOptions& options) {
   if (window < 4) {
     return Error{ErrorCode::kInvalidArgument, "ctx: windows need at least 4 tokens"};
   }
-  const std::string text = TRY(read_text_file(options.text_path, kMaxTextBytes));
   const LoadedModel loaded = TRY(load_for_running(options.model));
-  const Tokenizer& tokenizer = *loaded.tokenizer;
-  auto encoded = tokenizer.encode(text, {.parse_special = options.parse_special});
-  if (!encoded.ok()) return encoded.error().at(options.text_path);
-  std::vector<Token>& tokens = *encoded;
-
-  PerplexityReport report{.model = loaded.label, .context = window};
-  report.tokens = static_cast<int64_t>(tokens.size());
-  report.windows = report.tokens / window;
-  if (report.windows < 2) {
-    return Error{ErrorCode::kInvalidArgument,
-                 options.text_path + ": " + std::to_string(report.tokens) +
-                     " tokens are too few for windows of " + std::to_string(window) +
-                     "; give at least " + std::to_string(2 * window) + " or a smaller --ctx"};
-  }
+  const TextWindows windows = TRY(
+      read_text_windows(options.text_path, *loaded.tokenizer, window, options.parse_special, 2));
+  PerplexityReport report{.model = loaded.label, .context = window, .windows = windows.count};
+  report.tokens = static_cast<int64_t>(windows.tokens.size());
   const int64_t chunk = std::min(window, step_tokens_for(loaded.model->info().vocab_size));
   auto engine = TRY(loaded.make_engine({.context = window,
                                         .max_step_tokens = std::min<int64_t>(window, 512),
@@ -87,10 +73,7 @@ Result<PerplexityReport> measure_perplexity(const PerplexityOptions& options) {
                                         .max_logit_rows = chunk}));
   Score score;
   for (int64_t w = 0; w < report.windows; ++w) {
-    const std::span<Token> piece =
-        std::span(tokens).subspan(static_cast<size_t>(w * window), static_cast<size_t>(window));
-    if (tokenizer.adds_bos()) piece[0] = tokenizer.bos();
-    TRY(score_window(*engine, loaded, piece, chunk, score, options.cancel));
+    TRY(score_window(*engine, loaded, windows.window(w), chunk, score, options.cancel));
     if (options.on_progress) options.on_progress({w + 1, report.windows, score.perplexity()});
   }
   report.perplexity = score.perplexity();

@@ -28,7 +28,8 @@ Result<std::string> read_stream(std::FILE* input) {
     }
   }
   if (std::ferror(input) != 0) {
-    return Error{ErrorCode::kIo, std::string("cannot read standard input: ") + std::strerror(errno)};
+    return Error{ErrorCode::kIo,
+                 std::string("cannot read standard input: ") + std::strerror(errno)};
   }
   return text;
 }
@@ -91,7 +92,8 @@ Status detokenize_command(const Tokenizer& tokenizer, const DetokenizeOptions& o
   for (const int64_t id : options.tokens) {
     if (id < 0 || id >= tokenizer.vocab_size()) {
       return Error{ErrorCode::kInvalidArgument,
-                   "token id " + std::to_string(id) + " is outside the vocabulary, which has ids 0 to " +
+                   "token id " + std::to_string(id) +
+                       " is outside the vocabulary, which has ids 0 to " +
                        std::to_string(tokenizer.vocab_size() - 1)};
     }
     tokens.push_back(static_cast<Token>(id));

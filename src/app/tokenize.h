@@ -16,13 +16,13 @@ struct TokenizeOptions {
   // One of both, or neither: then all of `input` is the text.
   std::optional<std::string> text = std::nullopt;
   std::optional<std::string> file = std::nullopt;  // "-" is `input` too
-  bool parse_special = false;       // --special
-  bool add_bos_eos = true;          // off with --no-bos
+  bool parse_special = false;                      // --special
+  bool add_bos_eos = true;                         // off with --no-bos
   bool json = false;
 };
 
-// Writes the ids separated by spaces, on one line; with `json` an object with "tokens", the ids, and
-// "pieces", the text of each.
+// Writes the ids separated by spaces, on one line; with `json` an object with "tokens", the ids,
+// and "pieces", the text of each.
 Status tokenize_command(const Tokenizer& tokenizer, const TokenizeOptions& options,
                         std::FILE* input, std::FILE* output);
 

@@ -61,7 +61,8 @@ TEST_F(TokenizeCommand, WritesIds) {
   EXPECT_EQ(tokenize({.text = "heyy"}), "258 257 " + y + "\n");
   EXPECT_EQ(tokenize({.text = "heyy", .add_bos_eos = false}), "257 " + y + "\n");
   EXPECT_EQ(tokenize({.text = "", .add_bos_eos = false}), "\n");
-  EXPECT_EQ(tokenize({.text = "he<|end|>", .parse_special = true, .add_bos_eos = false}), "256 258\n");
+  EXPECT_EQ(tokenize({.text = "he<|end|>", .parse_special = true, .add_bos_eos = false}),
+            "256 258\n");
   EXPECT_EQ(tokenize({.text = "hey", .json = true}),
             "{\"tokens\":[258,257],\"pieces\":[\"<|end|>\",\"hey\"]}\n");
   EXPECT_EQ(tokenize({.text = "\xff"}).rfind("error: the text is not valid UTF-8", 0), 0u);

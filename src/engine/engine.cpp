@@ -1,11 +1,13 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <string>
 
 #include "base/check.h"
 #include "formats/quant/quant_table.h"
+#include "models/check_weights.h"
 
 namespace realm {
 namespace {
@@ -39,6 +41,21 @@ Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
   return Error{ErrorCode::kInvalidArgument, std::string(name) + ": " + std::to_string(value) +
                                                 " is not in " + std::to_string(min) + ".." +
                                                 std::to_string(max)};
+}
+
+// Whether no value is NaN or infinite; two at a time, for this runs over every step's logits.
+bool all_finite(std::span<const float> values) {
+  constexpr uint64_t kExponents = 0x7f8000007f800000u, kCarry = 0x0080000000800000u;
+  uint64_t carried = 0;
+  size_t i = 0;
+  for (; i + 2 <= values.size(); i += 2) {
+    uint64_t two;
+    std::memcpy(&two, values.data() + i, 8);
+    carried |= (two & kExponents) + kCarry;  // an exponent of all ones carries into the sign bit
+  }
+  bool finite = (carried & 0x8000000080000000u) == 0;
+  if (i < values.size()) finite = finite && std::isfinite(values[i]);
+  return finite;
 }
 
 }  // namespace
@@ -205,6 +222,12 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items) {
   StepLogits logits{.values = {}, .rows = num_rows, .vocab = model_->info().vocab_size};
   const std::span<float> values(logits_.data(), static_cast<size_t>(logits.rows * logits.vocab));
   TRY(backend_.download(std::as_writable_bytes(values), step->logits.data));
+  if (!all_finite(values)) {
+    TRY(check_weights(model_->file()));
+    return Error{ErrorCode::kBadModel,
+                 "the model's logits are not finite numbers, although its weights are: its "
+                 "hyper-parameters do not fit it, or its activations overflow"};
+  }
   logits.values = values;
   return logits;
 }

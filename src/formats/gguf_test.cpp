@@ -105,7 +105,7 @@ TEST(Gguf, TruncatedAtEveryByteIsAnError) {
   for (size_t size = 0; size < whole.size(); ++size) {
     // A buffer of the exact size, so that the address sanitizer sees any read past it.
     std::vector<std::byte> part(size);
-    std::memcpy(part.data(), whole.data(), size);
+    if (size > 0) std::memcpy(part.data(), whole.data(), size);
     const auto result = parse_gguf(part, "x");
     ASSERT_FALSE(result.ok()) << size;
     EXPECT_EQ(result.error().code, ErrorCode::kBadModel);

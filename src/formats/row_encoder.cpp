@@ -7,27 +7,13 @@
 #include <string>
 #include <thread>
 
+#include "formats/tensor_directory.h"
+
 namespace realm {
 namespace {
 
 // Elements decoded at a time: enough to keep the cores busy, small enough to stay in a cache.
 constexpr int64_t kChunkElements = int64_t{1} << 22;
-
-struct FileType {
-  DType type;
-  uint32_t number;
-};
-
-// K-quants have one number for each of their mixes and none for themselves: the middle mix's.
-constexpr FileType kFileTypes[] = {
-    {DType::kF32, 0},      {DType::kF16, 1},     {DType::kQ4_0, 2},     {DType::kQ4_1, 3},
-    {DType::kQ8_0, 7},     {DType::kQ5_0, 8},    {DType::kQ5_1, 9},     {DType::kQ2_K, 10},
-    {DType::kQ3_K, 12},    {DType::kQ4_K, 15},   {DType::kQ5_K, 17},    {DType::kQ6_K, 18},
-    {DType::kIQ2_XXS, 19}, {DType::kIQ2_XS, 20}, {DType::kIQ3_XXS, 23}, {DType::kIQ1_S, 24},
-    {DType::kIQ4_NL, 25},  {DType::kIQ3_S, 26},  {DType::kIQ2_S, 28},   {DType::kIQ4_XS, 30},
-    {DType::kIQ1_M, 31},   {DType::kBF16, 32},   {DType::kTQ1_0, 36},   {DType::kTQ2_0, 37},
-    {DType::kMXFP4, 38},
-};
 
 // Copies out of a list of pieces, in order.
 class PieceReader {
@@ -66,51 +52,43 @@ bool all_finite(std::span<const float> values) {
   return finite;
 }
 
-// Calls work(row) for every row below `rows`, on all cores.
-void for_each_row(int64_t rows, const std::function<void(int64_t)>& work) {
+// The first magnitude that rounds to F16's infinity.
+bool all_fit_f16(std::span<const float> values) {
+  bool fit = true;
+  for (const float v : values) fit &= std::fabs(v) < 65520.0f;
+  return fit;
+}
+
+// Calls work(row) for every row below `rows`, on so many threads.
+void for_each_row(int64_t rows, int num_threads, const std::function<void(int64_t)>& work) {
   std::atomic<int64_t> next{0};
   const auto loop = [&] {
     for (int64_t row = next++; row < rows; row = next++) work(row);
   };
   std::vector<std::jthread> helpers;
-  const int64_t threads =
-      std::min<int64_t>(std::max(1u, std::thread::hardware_concurrency()), rows);
+  const int64_t cores = num_threads > 0 ? num_threads : std::thread::hardware_concurrency();
+  const int64_t threads = std::min<int64_t>(std::max<int64_t>(1, cores), rows);
   for (int64_t i = 1; i < threads; ++i) helpers.emplace_back(loop);
   loop();
 }
 
 }  // namespace
 
-Result<const BlockFormat*> find_writable_format(std::string_view name) {
-  const BlockFormat* format = find_block_format(name);
-  const auto writable = [](const BlockFormat& f) {
-    return f.encode != nullptr && !f.needs_importance && f.type != DType::kQ8_1 &&
-           f.type != DType::kQ8_K;  // the last two hold activations
-  };
-  if (format != nullptr && writable(*format)) return format;
+Result<const QuantMix*> named_mix(std::string_view name) {
+  if (const QuantMix* mix = find_quant_mix(name)) return mix;
   std::string known;
-  for (const BlockFormat& f : block_formats()) {
-    if (writable(f)) known += (known.empty() ? "" : ", ") + std::string(f.name);
+  for (const QuantMix& mix : quant_mixes()) {
+    known += (known.empty() ? "" : ", ") + std::string(mix.name);
   }
-  const bool importance = format != nullptr && format->needs_importance;
-  return Error{
-      ErrorCode::kInvalidArgument,
-      "type '" + std::string(name) +
-          (importance ? "' needs an importance matrix: convert to F16 or BF16 and quantize "
-                        "that; without one there are "
-                      : "' is not a type that can be written; there are ") +
-          known};
-}
-
-uint32_t gguf_file_type(DType type) {
-  for (const FileType& row : kFileTypes) {
-    if (row.type == type) return row.number;
-  }
-  return 1024;  // "guessed": readers derive it from the tensors
+  return Error{ErrorCode::kInvalidArgument,
+               "there is no type " + quoted_name(name) + "; there are " + known};
 }
 
 Status encode_rows(std::span<const std::span<const std::byte>> pieces, const BlockFormat& from,
-                   const BlockFormat& to, int64_t row_elements, const ByteSink& sink) {
+                   const BlockFormat& to, int64_t row_elements, const ByteSink& sink,
+                   const RowEncoding& encoding) {
+  const float* importance = encoding.importance.empty() ? nullptr : encoding.importance.data();
+  CHECK(importance == nullptr || static_cast<int64_t>(encoding.importance.size()) == row_elements);
   CHECK(row_elements % from.block_elements == 0 && row_elements % to.block_elements == 0);
   PieceReader reader(pieces);
   const size_t row_in = row_bytes(from, row_elements);
@@ -120,21 +98,25 @@ Status encode_rows(std::span<const std::span<const std::byte>> pieces, const Blo
   const int64_t chunk_rows = std::clamp<int64_t>(kChunkElements / row_elements, 1, rows_left);
   std::vector<std::byte> input(static_cast<size_t>(chunk_rows) * row_in);
   std::vector<std::byte> output(static_cast<size_t>(chunk_rows) * row_out);
-  std::atomic<bool> finite{true};
+  std::atomic<bool> finite{true}, fits{true};
   while (rows_left > 0) {
     const int64_t rows = std::min(chunk_rows, rows_left);
     rows_left -= rows;
     reader.read(std::span(input).first(static_cast<size_t>(rows) * row_in));
-    for_each_row(rows, [&](int64_t row) {
+    for_each_row(rows, encoding.threads, [&](int64_t row) {
       thread_local std::vector<float> values;
       values.resize(static_cast<size_t>(row_elements));
       from.decode(input.data() + static_cast<size_t>(row) * row_in, values.data(), row_elements);
       if (!all_finite(values)) finite = false;
       if (from.type == to.type) return;
+      if (to.type == DType::kF16 && !all_fit_f16(values)) fits = false;
       to.encode(values.data(), output.data() + static_cast<size_t>(row) * row_out, row_elements,
-                nullptr);
+                importance);
     });
     if (!finite) return Error{ErrorCode::kBadModel, "holds a weight that is not finite"};
+    if (!fits) {
+      return Error{ErrorCode::kBadModel, "holds a weight too large for F16; BF16 or F32 hold it"};
+    }
     const auto& bytes = from.type == to.type ? input : output;
     TRY(sink(std::span(bytes).first(static_cast<size_t>(rows) * row_out)));
   }

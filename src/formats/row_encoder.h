@@ -10,21 +10,27 @@
 #include "base/result.h"
 #include "formats/dtype.h"
 #include "formats/quant/quant_table.h"
+#include "formats/quant_mix.h"
 
 namespace realm {
 
 using ByteSink = std::function<Status(std::span<const std::byte>)>;
 
-// The block format of that name, for writing weights without an importance matrix. Error
-// kInvalidArgument with the possible names.
-Result<const BlockFormat*> find_writable_format(std::string_view name);
+// The mix of that name. Error kInvalidArgument with the possible names.
+Result<const QuantMix*> named_mix(std::string_view name);
 
-// The number that GGUF's general.file_type has for files whose matrices have this type.
-uint32_t gguf_file_type(DType type);
+struct RowEncoding {
+  // Weights of a row's columns (imatrix.h), the same for every row; empty: none. Its size is the
+  // row's.
+  std::span<const float> importance = {};
+  int threads = 0;  // 0: every core
+};
 
 // Sends to `sink` the rows that `pieces` hold one after the other, encoded as `to`. The row length
-// must be a whole number of blocks of both formats. Error kBadModel where a weight is not finite.
+// must be a whole number of blocks of both formats. Error kBadModel where a weight is not finite,
+// or too large for F16.
 Status encode_rows(std::span<const std::span<const std::byte>> pieces, const BlockFormat& from,
-                   const BlockFormat& to, int64_t row_elements, const ByteSink& sink);
+                   const BlockFormat& to, int64_t row_elements, const ByteSink& sink,
+                   const RowEncoding& encoding = {});
 
 }  // namespace realm

@@ -55,6 +55,42 @@ TEST(RowEncoder, RefusesWeightsThatAreNotFinite) {
   }
 }
 
+TEST(RowEncoder, RefusesWeightsTooLargeForF16) {
+  std::vector<float> values(64, 1.0f);
+  values[5] = 70000.0f;
+  const std::vector<std::byte> bytes = bytes_of(values);
+  const std::span<const std::byte> piece = bytes;
+  const auto encode = [&](DType to) {
+    return encode_rows({&piece, 1}, *find_block_format(DType::kF32), *find_block_format(to), 32,
+                       [](auto) { return Status(); });
+  };
+  ASSERT_FALSE(encode(DType::kF16).ok());
+  EXPECT_EQ(encode(DType::kF16).error().code, ErrorCode::kBadModel);
+  EXPECT_TRUE(encode(DType::kBF16).ok());
+}
+
+TEST(RowEncoder, ImportanceReachesTheEncoder) {
+  std::vector<float> values(256);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i * i));
+  std::vector<float> importance(256, 1e-3f);
+  importance[7] = 1000.0f;
+  const std::vector<std::byte> bytes = bytes_of(values);
+  const std::span<const std::byte> piece = bytes;
+  const BlockFormat& to = *find_block_format(DType::kQ2_K);
+  const auto error_at_7 = [&](const RowEncoding& encoding) {
+    std::vector<float> decoded(256);
+    EXPECT_TRUE(encode_rows({&piece, 1}, *find_block_format(DType::kF32), to, 256,
+                            [&](std::span<const std::byte> chunk) {
+                              to.decode(chunk.data(), decoded.data(), 256);
+                              return Status();
+                            },
+                            encoding)
+                    .ok());
+    return std::fabs(decoded[7] - values[7]);
+  };
+  EXPECT_LT(error_at_7({.importance = importance, .threads = 1}), error_at_7({}));
+}
+
 TEST(RowEncoder, PassesTheSinksErrorOn) {
   const std::vector<std::byte> bytes(128);
   const std::span<const std::byte> piece = bytes;

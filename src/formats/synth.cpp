@@ -88,13 +88,19 @@ class RowPool {
 // Collects the tensors of a model in the order in which a step reads them.
 class ModelPlan {
  public:
-  ModelPlan(const SynthPreset& preset, const BlockFormat& format, uint64_t seed)
-      : preset_(preset), format_(format), random_(seed) {}
+  ModelPlan(const SynthPreset& preset, const QuantMix& mix, int layers, uint64_t seed)
+      : preset_(preset), mix_(mix), random_(seed) {
+    model_.num_layers = layers;
+    model_.num_experts = preset.experts;
+    model_.gqa = preset.heads / preset.kv_heads;
+    model_.tied_output = preset.tied;
+    model_.has_imatrix = true;  // of ones: that is what random weights deserve
+  }
 
-  Result<std::vector<GgufTensorSource>> build(int layers) {
+  Result<std::vector<GgufTensorSource>> build() {
     if (preset_.llama3_rope_factor > 0) add_rope_factors();
     TRY(add_matrix("token_embd.weight", {preset_.vocab, preset_.hidden}));
-    for (int layer = 0; layer < layers; ++layer) {
+    for (int layer = 0; layer < model_.num_layers; ++layer) {
       TRY(add_layer("blk." + std::to_string(layer) + "."));
     }
     add_ones("output_norm.weight", preset_.hidden);
@@ -123,9 +129,7 @@ class ModelPlan {
       return add_matrix(prefix + "ffn_down.weight", {hidden, ffn});
     }
     const int64_t experts = preset_.experts, expert_ffn = preset_.expert_ffn;
-    // The router stays in full precision, as in real files.
-    TRY(add_matrix(prefix + "ffn_gate_inp.weight", {experts, hidden},
-                   find_block_format(DType::kF32)));
+    TRY(add_matrix(prefix + "ffn_gate_inp.weight", {experts, hidden}));
     TRY(add_matrix(prefix + "ffn_gate_exps.weight", {experts, expert_ffn, hidden}));
     TRY(add_matrix(prefix + "ffn_up_exps.weight", {experts, expert_ffn, hidden}));
     return add_matrix(prefix + "ffn_down_exps.weight", {experts, hidden, expert_ffn});
@@ -150,17 +154,10 @@ class ModelPlan {
     add_floats("rope_freqs.weight", llama3_frequency_factors(rope));
   }
 
-  Status add_matrix(const std::string& name, std::vector<int64_t> shape,
-                    const BlockFormat* other = nullptr) {
-    const BlockFormat& format = other != nullptr ? *other : format_;
+  Status add_matrix(const std::string& name, std::vector<int64_t> shape) {
+    const DType type = TRY(choose_type(mix_, model_, {}, name, shape, DType::kF32));
+    const BlockFormat& format = *find_block_format(type);
     const int64_t row = shape.back();
-    if (row % format.block_elements != 0) {
-      return Error{ErrorCode::kInvalidArgument,
-                   std::string(preset_.name) + ": rows of " + std::to_string(row) +
-                       " elements are not a multiple of " + format.name + "'s block of " +
-                       std::to_string(format.block_elements) +
-                       "; choose a type with smaller blocks"};
-    }
     int64_t rows = 1;
     for (const int64_t d : shape) rows *= d;
     rows /= row;
@@ -186,13 +183,14 @@ class ModelPlan {
   }
 
   const SynthPreset& preset_;
-  const BlockFormat& format_;
+  const QuantMix& mix_;
+  MixModel model_;
   Random random_;
   std::map<std::pair<DType, int64_t>, std::shared_ptr<const RowPool>> pools_;
   std::vector<GgufTensorSource> sources_;
 };
 
-Metadata metadata_of(const SynthPreset& preset, int layers, const BlockFormat& format) {
+Metadata metadata_of(const SynthPreset& preset, int layers, const QuantMix& mix) {
   const std::string arch = preset.architecture;
   Metadata m;
   m.set_string("general.architecture", arch);
@@ -219,7 +217,7 @@ Metadata metadata_of(const SynthPreset& preset, int layers, const BlockFormat& f
     set(".expert_used_count", preset.experts_used);
     set(".expert_feed_forward_length", preset.expert_ffn);
   }
-  m.set_uint32("general.file_type", gguf_file_type(format.type));
+  m.set_uint32("general.file_type", mix.file_type);
   m.set_uint32("general.quantization_version", 2);
   set_synthetic_vocabulary(preset.vocab, m);
   return m;
@@ -246,13 +244,10 @@ Status write_synthetic_model(const std::string& output, const SynthSettings& set
   if (settings.layers < 0 || settings.layers > kMaxLayers) {
     return Error{ErrorCode::kInvalidArgument, "layers must be in 1.." + std::to_string(kMaxLayers)};
   }
-  const BlockFormat* format = find_block_format(settings.type);
-  if (format == nullptr || format->encode == nullptr || !format->needs_importance) {
-    format = TRY(find_writable_format(settings.type));
-  }
+  const QuantMix& mix = *TRY(named_mix(settings.type));
   const int layers = settings.layers > 0 ? settings.layers : preset->layers;
-  const auto sources = TRY(ModelPlan(*preset, *format, settings.seed).build(layers));
-  return write_gguf(output, metadata_of(*preset, layers, *format), sources, settings.on_tensor);
+  const auto sources = TRY(ModelPlan(*preset, mix, layers, settings.seed).build());
+  return write_gguf(output, metadata_of(*preset, layers, mix), sources, settings.on_tensor);
 }
 
 }  // namespace realm

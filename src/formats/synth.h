@@ -29,7 +29,7 @@ std::span<const SynthPreset> synth_presets();
 
 struct SynthSettings {
   std::string preset;
-  std::string type = "Q8_0";  // of the matrices: any name of the quant table with an encoder
+  std::string type = "Q8_0";  // as GGUF users name them: quant_mix.h
   int layers = 0;             // 0: the preset's
   uint64_t seed = 1;
   // Called before each tensor with its index and their number.

@@ -57,7 +57,7 @@ TEST(Synth, WritesAModelOfThePresetsShape) {
 
 TEST(Synth, SameSeedSameFile) {
   TemporaryFile file;
-  SynthSettings settings{"tinyllama", "F16", 1, 7, {}};
+  SynthSettings settings{"tinyllama", "Q4_0", 1, 7, {}};
   std::vector<std::byte> first;
   for (int round = 0; round < 3; ++round) {
     settings.seed = round < 2 ? 7 : 8;
@@ -67,6 +67,15 @@ TEST(Synth, SameSeedSameFile) {
     if (round == 0) first.assign(data.begin(), data.end());
     EXPECT_EQ(std::equal(first.begin(), first.end(), data.begin()), round < 2);
   }
+}
+
+TEST(Synth, MixesTypes) {
+  TemporaryFile file;
+  ASSERT_TRUE(write_synthetic_model(file.path, {"tinyllama", "Q4_K_M", 2, 1, {}}).ok());
+  const auto model = open_gguf(file.path);
+  EXPECT_EQ((*model)->find("blk.0.attn_q.weight")->dtype, DType::kQ4_K);
+  EXPECT_EQ((*model)->find("output.weight")->dtype, DType::kQ6_K);
+  EXPECT_EQ(*(*model)->metadata().get_int("general.file_type", 0, 99), 15);
 }
 
 TEST(Synth, VocabularyIsWhole) {
@@ -97,7 +106,7 @@ TEST(Synth, SaysWhatIsWrong) {
   };
   EXPECT_NE(error({"llama-9b", "Q8_0", 1, 1, {}}).find("no preset 'llama-9b'; there are tinyllama"),
             std::string::npos);
-  EXPECT_NE(error({"tinyllama", "Q8", 1, 1, {}}).find("'Q8' is not a type"), std::string::npos);
+  EXPECT_NE(error({"tinyllama", "Q8", 1, 1, {}}).find("there is no type 'Q8'"), std::string::npos);
   EXPECT_NE(error({"tinyllama", "Q8_0", -1, 1, {}}).find("layers"), std::string::npos);
   EXPECT_FALSE(fs::exists(file.path));
 }

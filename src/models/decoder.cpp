@@ -21,10 +21,10 @@ class Decoder final : public Model {
                      const std::vector<KvLayer>& cache) const override;
 
  private:
-  std::shared_ptr<const TensorDirectory> file_;
   DecoderSettings settings_;
   TransformerParams params_;
   RopeFrequencies rope_;
+  int64_t window_ = 0;
   TensorView inv_freq_;
   TensorView embedding_;  // [vocab, hidden]
   TensorView output_norm_;
@@ -44,6 +44,9 @@ Status Decoder::load(std::shared_ptr<const TensorDirectory> file, Backend& backe
   if (embedding == nullptr || embedding->shape.size() != 2) {
     return Error{ErrorCode::kBadModel, "tensor 'token_embd.weight' is missing or not a matrix"};
   }
+  // Mistral 7B v0.1 and its kin attend to a window; a window of the whole context is none.
+  window_ = TRY(metadata.get_int_or(arch + ".attention.sliding_window", 0, 0, int64_t{1} << 31));
+  if (window_ >= params_.trained_context) window_ = 0;
   info_.architecture = arch;
   info_.name = TRY(metadata.get_string_or("general.name", ""));
   info_.vocab_size = embedding->shape[0];
@@ -93,7 +96,8 @@ TensorView Decoder::forward(ProgramBuilder& builder, const StepInputs& inputs,
                         .magnitude = rope_.magnitude});
   const AttentionSettings attention{.rope_table = rope_table,
                                     .rope_pairs = settings_.rope_pairs,
-                                    .scale = 1.0f / std::sqrt(static_cast<float>(params_.k_dim))};
+                                    .scale = 1.0f / std::sqrt(static_cast<float>(params_.k_dim)),
+                                    .window = window_};
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const TensorView normed = builder.scratch({tokens, hidden});

@@ -53,6 +53,7 @@ class Model {
  public:
   virtual ~Model() = default;
   const ModelInfo& info() const { return info_; }
+  const TensorDirectory& file() const { return *file_; }
 
   // Appends the pass to `builder` and returns the logits, [L, vocab] F32 in scratch. Shapes that do
   // not fit are reported by builder.finish().
@@ -61,6 +62,7 @@ class Model {
 
  protected:
   ModelInfo info_;
+  std::shared_ptr<const TensorDirectory> file_;  // the weights' memory
 };
 
 // Reads hyper-parameters and weights by general.architecture. The model keeps `file` alive.

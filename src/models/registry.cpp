@@ -1,6 +1,21 @@
 #include "models/registry.h"
 
+#include "models/check_weights.h"
+
 namespace realm {
+namespace {
+
+// Files up to this size are checked whole when they are loaded, in some tens of milliseconds; of a
+// larger one every page would be read, so it is checked when its logits are not numbers (engine/).
+constexpr int64_t kCheckedBytes = int64_t{64} << 20;
+
+Status check_small_file(const TensorDirectory& file) {
+  int64_t bytes = 0;
+  for (const TensorInfo& tensor : file.tensors()) bytes += static_cast<int64_t>(tensor.data.size());
+  return bytes <= kCheckedBytes ? check_weights(file) : Status{};
+}
+
+}  // namespace
 
 std::span<const Architecture> architectures() {
   static constexpr Architecture kArchitectures[] = {
@@ -24,7 +39,10 @@ Result<std::unique_ptr<Model>> load_model(std::shared_ptr<const TensorDirectory>
   }
   const std::string name = TRY(file->metadata().get_string("general.architecture"));
   for (const Architecture& architecture : architectures()) {
-    if (name == architecture.name) return architecture.load(std::move(file), backend);
+    if (name != architecture.name) continue;
+    auto model = architecture.load(file, backend);
+    if (model.ok()) TRY(check_small_file(*file));
+    return model;
   }
   std::string known;
   for (const std::string& k : known_architectures()) known += (known.empty() ? "" : ", ") + k;

@@ -51,9 +51,8 @@ Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(const Metadata& metadata
   TRY(tokenizer->read_merges(metadata));
   const Vocabulary& v = tokenizer->vocabulary();
   for (size_t byte = 0; byte < 256; ++byte) {
-    tokenizer->byte_symbols_[byte] = v.pre->raw_utf8
-                                         ? v.byte_tokens[byte]
-                                         : v.find(byte_alphabet()[byte]).value_or(kNoToken);
+    tokenizer->byte_symbols_[byte] =
+        v.pre->raw_utf8 ? v.byte_tokens[byte] : v.find(byte_alphabet()[byte]).value_or(kNoToken);
   }
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));
 }
@@ -68,8 +67,8 @@ Status BpeTokenizer::read_merges(const Metadata& metadata) {
   for (size_t rank = 0; rank < merges->size(); ++rank) {
     const std::string& text = (*merges)[rank];
     const auto bad = [&](const std::string& why) {
-      return Error{ErrorCode::kBadModel, std::string(kMerges) + '[' + std::to_string(rank) + "] ('" +
-                                             text.substr(0, 80) + "') " + why};
+      return Error{ErrorCode::kBadModel, std::string(kMerges) + '[' + std::to_string(rank) +
+                                             "] ('" + text.substr(0, 80) + "') " + why};
     };
     // The first part may itself be a space only in vocabularies that are not byte-level.
     const size_t space = text.find(' ', 1);
@@ -213,7 +212,9 @@ void BpeTokenizer::merge_long(Work& work) const {
   work.heap.clear();
   const auto at = [&](int32_t i) -> Token& { return symbols[static_cast<size_t>(i)]; };
   const auto next = [&](int32_t i) -> int32_t& { return work.next[static_cast<size_t>(i)]; };
-  const auto previous = [&](int32_t i) -> int32_t& { return work.previous[static_cast<size_t>(i)]; };
+  const auto previous = [&](int32_t i) -> int32_t& {
+    return work.previous[static_cast<size_t>(i)];
+  };
   const auto consider = [&](int32_t left, int32_t right) {
     if (left < 0 || right < 0) return false;
     const Merge* merge = find_merge(at(left), at(right));
@@ -239,7 +240,8 @@ void BpeTokenizer::merge_long(Work& work) const {
     at(right) = kNoToken;
     next(best.left) = next(right);
     if (next(right) >= 0) previous(next(right)) = best.left;
-    if (consider(previous(best.left), best.left)) std::push_heap(work.heap.begin(), work.heap.end());
+    if (consider(previous(best.left), best.left))
+      std::push_heap(work.heap.begin(), work.heap.end());
     if (consider(best.left, next(best.left))) std::push_heap(work.heap.begin(), work.heap.end());
   }
   std::erase(symbols, kNoToken);

@@ -1,6 +1,6 @@
-// Byte pair encoding by merge rank: GPT-2's over a byte alphabet, and the form over UTF-8 characters
-// with byte fallback that Gemma 4 uses. Within each word that the pre-tokenizer cuts out, the
-// adjacent pair of lowest rank is merged, the leftmost first, until no pair has a rank.
+// Byte pair encoding by merge rank: GPT-2's over a byte alphabet, and the form over UTF-8
+// characters with byte fallback that Gemma 4 uses. Within each word that the pre-tokenizer cuts
+// out, the adjacent pair of lowest rank is merged, the leftmost first, until no pair has a rank.
 #pragma once
 
 #include <array>

@@ -33,7 +33,9 @@ const Alphabet& alphabet() {
 
 }  // namespace
 
-const std::array<std::string, 256>& byte_alphabet() { return alphabet().characters; }
+const std::array<std::string, 256>& byte_alphabet() {
+  return alphabet().characters;
+}
 
 std::optional<std::string> decode_byte_level(std::string_view text) {
   const Alphabet& table = alphabet();

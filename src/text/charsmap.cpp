@@ -11,10 +11,18 @@ constexpr const char* kKey = "tokenizer.ggml.precompiled_charsmap";
 // A unit of the double array (Yata and Kanda's XOR-compressed form): bits 10..30 hold the offset to
 // the children, shifted by 8 where bit 9 is set; bit 8 says that a value hangs below; bits 0..7 and
 // 31 are the label. The unit of a value has bit 31 set and the value in the others.
-uint32_t children(uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6); }
-bool has_value(uint32_t unit) { return (unit & 0x100u) != 0; }
-uint32_t label(uint32_t unit) { return unit & 0x800000ffu; }
-uint32_t value(uint32_t unit) { return unit & 0x7fffffffu; }
+uint32_t children(uint32_t unit) {
+  return (unit >> 10) << ((unit & 0x200u) >> 6);
+}
+bool has_value(uint32_t unit) {
+  return (unit & 0x100u) != 0;
+}
+uint32_t label(uint32_t unit) {
+  return unit & 0x800000ffu;
+}
+uint32_t value(uint32_t unit) {
+  return unit & 0x7fffffffu;
+}
 
 }  // namespace
 
@@ -36,7 +44,7 @@ Result<Charsmap> Charsmap::create(const Metadata& metadata) {
                                            ", which does not fit"};
   }
   map.units_.resize(trie_bytes / 4);
-  std::memcpy(map.units_.data(), blob.data() + 4, trie_bytes);
+  if (trie_bytes > 0) std::memcpy(map.units_.data(), blob.data() + 4, trie_bytes);
   map.replacements_ = blob.substr(4 + trie_bytes);
   if (!map.units_.empty() && (map.replacements_.empty() || map.replacements_.back() != '\0')) {
     return Error{ErrorCode::kBadModel,

@@ -11,8 +11,8 @@ namespace realm {
 
 class StreamingDetokenizer {
  public:
-  // `special`: control tokens are rendered. `strip_leading_space`: the stream starts a text, so that
-  // SentencePiece's dummy prefix is dropped; false where it continues a prompt.
+  // `special`: control tokens are rendered. `strip_leading_space`: the stream starts a text, so
+  // that SentencePiece's dummy prefix is dropped; false where it continues a prompt.
   explicit StreamingDetokenizer(const Tokenizer& tokenizer, bool special = false,
                                 bool strip_leading_space = false);
 

@@ -11,8 +11,8 @@ namespace {
 using test::Entry;
 
 std::unique_ptr<Tokenizer> byte_tokenizer() {
-  auto tokenizer = Tokenizer::create(
-      test::bpe_metadata("gpt-2", {"h i"}, {{"<|end|>", test::kControl}, {"<tool>", test::kUserDefined}}));
+  auto tokenizer = Tokenizer::create(test::bpe_metadata(
+      "gpt-2", {"h i"}, {{"<|end|>", test::kControl}, {"<tool>", test::kUserDefined}}));
   EXPECT_TRUE(tokenizer.ok()) << (tokenizer.ok() ? "" : tokenizer.error().message);
   return std::move(*tokenizer);
 }
@@ -38,8 +38,8 @@ std::string stream(const Tokenizer& tokenizer, std::string_view bytes) {
 
 TEST(StreamingDetokenizer, HoldsEveryCharacterBackUntilItIsWhole) {
   const auto tokenizer = byte_tokenizer();
-  for (const std::string text : {"a", "é", "€", "🦙", "\u0080", "\u07ff", "\u0800", "\ud7ff", "\ue000",
-                                 "\uffff", "\U00010000", "\U0010ffff"}) {
+  for (const std::string text : {"a", "é", "€", "🦙", "\u0080", "\u07ff", "\u0800", "\ud7ff",
+                                 "\ue000", "\uffff", "\U00010000", "\U0010ffff"}) {
     StreamingDetokenizer detokenizer(*tokenizer);
     for (size_t i = 0; i < text.size(); ++i) {
       const std::string part = detokenizer.push(byte_token(*tokenizer, text[i]));
@@ -66,14 +66,16 @@ TEST(StreamingDetokenizer, ReplacesWhatCanNoLongerBecomeValid) {
   const auto tokenizer = byte_tokenizer();
   const std::string r = "\xef\xbf\xbd";
   const std::pair<std::string, std::string> cases[] = {
-      {"\x80", r},                               // a continuation alone
-      {"\xff", r},                               // never a byte of UTF-8
-      {"\xc0\xaf", r + r},                       // overlong: no such lead byte
-      {"\xe0\x80\x80", r + r + r},               // overlong: second byte out of range
-      {"\xed\xa0\x80", r + r + r},               // a surrogate
-      {"\xf4\x90\x80\x80", r + r + r + r},       // above U+10FFFF
-      {"\xe2\x82" "a", r + "a"},                 // cut off in the middle
-      {"\xf0\x9f\xa6", r},                       // cut off at the end
+      {"\x80", r},                          // a continuation alone
+      {"\xff", r},                          // never a byte of UTF-8
+      {"\xc0\xaf", r + r},                  // overlong: no such lead byte
+      {"\xe0\x80\x80", r + r + r},          // overlong: second byte out of range
+      {"\xed\xa0\x80", r + r + r},          // a surrogate
+      {"\xf4\x90\x80\x80", r + r + r + r},  // above U+10FFFF
+      {"\xe2\x82"
+       "a",
+       r + "a"},                                     // cut off in the middle
+      {"\xf0\x9f\xa6", r},                           // cut off at the end
       {"\xf0\x9f\xa6\xf0\x9f\xa6\x99", r + "🦙"},  // a new start inside a character
       {"\xe2\xe2\x82\xac", r + "€"},
       {"x\xc3\xc3\xa9y", "x" + r + "éy"},
@@ -83,13 +85,14 @@ TEST(StreamingDetokenizer, ReplacesWhatCanNoLongerBecomeValid) {
 
 TEST(StreamingDetokenizer, NeverEmitsInvalidTextForAnyThreeBytes) {
   const auto tokenizer = byte_tokenizer();
-  const unsigned char interesting[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0,
-                                       0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xed, 0xee, 0xef, 0xf0, 0xf1,
-                                       0xf4, 0xf5, 0xff};
+  const unsigned char interesting[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0,
+                                       0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xed,
+                                       0xee, 0xef, 0xf0, 0xf1, 0xf4, 0xf5, 0xff};
   for (const unsigned char a : interesting) {
     for (const unsigned char b : interesting) {
       for (const unsigned char c : interesting) {
-        const std::string bytes = {static_cast<char>(a), static_cast<char>(b), static_cast<char>(c)};
+        const std::string bytes = {static_cast<char>(a), static_cast<char>(b),
+                                   static_cast<char>(c)};
         const std::string out = stream(*tokenizer, bytes);
         if (find_invalid_utf8(bytes) == std::string::npos) {
           EXPECT_EQ(out, bytes);

@@ -1,6 +1,6 @@
 // An open-addressing hash map from 64-bit keys to small values, filled once and then only read: the
-// pair ranks of BPE and the edges of a trie, where std::unordered_map's node per entry costs a cache
-// miss more and three times the memory.
+// pair ranks of BPE and the edges of a trie, where std::unordered_map's node per entry costs a
+// cache miss more and three times the memory.
 #pragma once
 
 #include <bit>

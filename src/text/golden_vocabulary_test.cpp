@@ -63,7 +63,8 @@ std::vector<Case> read_cases(const std::string& stem) {
 class GoldenVocabulary : public testing::TestWithParam<const char*> {};
 
 TEST_P(GoldenVocabulary, GivesTheExpectedIds) {
-  const std::string stem = shared_path(std::string("tokenizers/ggml-vocab-") + GetParam() + ".gguf");
+  const std::string stem =
+      shared_path(std::string("tokenizers/ggml-vocab-") + GetParam() + ".gguf");
   if (!fs::exists(stem)) GTEST_SKIP() << stem << " is not here";
   const auto tokenizer = open_tokenizer(stem);
   ASSERT_NE(tokenizer, nullptr);

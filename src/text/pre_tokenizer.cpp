@@ -67,9 +67,8 @@ bool is_word_character(std::string_view text, size_t offset) {
 // Cuts runs of digits into groups of three from the right; what is between runs stays in one piece.
 void split_number_groups(PreTokenizerStep::Kind kind, std::string_view piece,
                          std::vector<uint32_t>& lengths) {
-  const auto is_digit =
-      kind == PreTokenizerStep::kNumberGroups ? &is_number : &is_decimal_digit;
-  size_t begin = 0;   // of the piece not yet given out
+  const auto is_digit = kind == PreTokenizerStep::kNumberGroups ? &is_number : &is_decimal_digit;
+  size_t begin = 0;  // of the piece not yet given out
   size_t offset = 0;
   std::vector<size_t> digits;  // offsets of a run's digits
   while (offset < piece.size()) {
@@ -90,7 +89,8 @@ void split_number_groups(PreTokenizerStep::Kind kind, std::string_view piece,
     offset = next;
     // `\d{1,3}(?=(\d{3})*\b)` finds nothing in a run that a word goes on behind, and superword
     // lookahead only cuts in front of whole groups.
-    if (kind == PreTokenizerStep::kDecimalGroupsAtBoundary && is_word_character(piece, next)) continue;
+    if (kind == PreTokenizerStep::kDecimalGroupsAtBoundary && is_word_character(piece, next))
+      continue;
     const bool cut_after_run = kind != PreTokenizerStep::kDecimalGroups;
     for (size_t i = 0; i < digits.size(); ++i) {
       const bool group_starts = (digits.size() - i) % 3 == 0;
@@ -129,15 +129,16 @@ Result<PreTokenizer> PreTokenizer::compile(const PreTokenizerRow& row) {
     const std::string pattern = spell_out_white_space(step.pattern);
     int error = 0;
     PCRE2_SIZE error_offset = 0;
-    pcre2_code* code =
-        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &error_offset, nullptr);
+    pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                     PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error,
+                                     &error_offset, nullptr);
     if (code == nullptr) {
       char text[256] = {};
       pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(text), sizeof text);
-      return Error{ErrorCode::kUnsupported,
-                   "the PCRE2 library on this machine refuses a pre-tokenizer's pattern at offset " +
-                       std::to_string(error_offset) + ": " + text + "; install PCRE2 10.40 or later"};
+      return Error{
+          ErrorCode::kUnsupported,
+          "the PCRE2 library on this machine refuses a pre-tokenizer's pattern at offset " +
+              std::to_string(error_offset) + ": " + text + "; install PCRE2 10.40 or later"};
     }
     result.steps_.push_back(Step{step.kind, std::unique_ptr<pcre2_code, CodeDeleter>(code)});
     // A machine without JIT support runs the interpreter: slower, the same matches.

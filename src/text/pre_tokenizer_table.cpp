@@ -9,16 +9,17 @@ using Kind = PreTokenizerStep::Kind;
 
 // The English contractions that GPT-2 cut off words, and the case-blind form of its successors.
 #define REALM_CONTRACTIONS R"((?i:'s|'t|'re|'ve|'m|'ll|'d))"
-// What most patterns since GPT-4's end in: line ends with what precedes them; white space up to, but
-// without, the last character before a word; the rest.
+// What most patterns since GPT-4's end in: line ends with what precedes them; white space up to,
+// but without, the last character before a word; the rest.
 #define REALM_SPACE_TAIL R"(|\s*[\r\n]+|\s+(?!\S)|\s+)"
 #define REALM_SYMBOLS R"(| ?[^\s\p{L}\p{N}]+[\r\n]*)"
 // Words of o200k: upper-case letters, then lower-case ones, with a contraction at the end; letters
 // of caseless scripts and marks count as both.
 #define REALM_UPPER R"([\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])"
 #define REALM_LOWER R"([\p{Ll}\p{Lm}\p{Lo}\p{M}])"
-#define REALM_O200K_WORDS                                                                    \
-  R"([^\r\n\p{L}\p{N}]?)" REALM_UPPER "*" REALM_LOWER "+" REALM_CONTRACTIONS "?"             \
+#define REALM_O200K_WORDS                                                    \
+  R"([^\r\n\p{L}\p{N}]?)" REALM_UPPER "*" REALM_LOWER "+" REALM_CONTRACTIONS \
+  "?"                                                                        \
   R"(|[^\r\n\p{L}\p{N}]?)" REALM_UPPER "+" REALM_LOWER "*" REALM_CONTRACTIONS "?"
 // Patterns of DeepSeek-V3: an ASCII sign glued to an ASCII word; words with their marks; signs.
 #define REALM_SIGN_WORD R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+)"
@@ -27,22 +28,19 @@ using Kind = PreTokenizerStep::Kind;
 
 constexpr const char* kGpt2 =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr const char* kLlama3 = REALM_CONTRACTIONS
-    R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})" REALM_SYMBOLS REALM_SPACE_TAIL;
-constexpr const char* kQwen2 = REALM_CONTRACTIONS
-    R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})" REALM_SYMBOLS REALM_SPACE_TAIL;
+constexpr const char* kLlama3 =
+    REALM_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})" REALM_SYMBOLS REALM_SPACE_TAIL;
+constexpr const char* kQwen2 =
+    REALM_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})" REALM_SYMBOLS REALM_SPACE_TAIL;
 constexpr const char* kQwen35 = REALM_CONTRACTIONS
     R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*)" REALM_SPACE_TAIL;
 constexpr const char* kO200k =
     REALM_O200K_WORDS R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" REALM_SPACE_TAIL;
-constexpr const char* kTekken =
-    R"([^\r\n\p{L}\p{N}]?)" REALM_UPPER "*" REALM_LOWER "+"
-    R"(|[^\r\n\p{L}\p{N}]?)" REALM_UPPER "+" REALM_LOWER "*"
-    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" REALM_SPACE_TAIL;
-constexpr const char* kGraniteMulti =
-    R"([^\r\n\p{L}\p{N}]?)" REALM_UPPER "*" REALM_LOWER "+" REALM_CONTRACTIONS "?"
-    R"(|[^\r\n\p{L}\p{N}]?)" REALM_UPPER "+" REALM_LOWER "*" REALM_CONTRACTIONS "?"
-    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" REALM_SPACE_TAIL;
+constexpr const char* kTekken = R"([^\r\n\p{L}\p{N}]?)" REALM_UPPER "*" REALM_LOWER
+                                "+"
+                                R"(|[^\r\n\p{L}\p{N}]?)" REALM_UPPER "+" REALM_LOWER
+                                "*"
+                                R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" REALM_SPACE_TAIL;
 // Kimi-K2 keeps Han apart from other letters. PCRE2 has no class intersection, so the two letter
 // classes without Han are written as complements.
 #define REALM_UPPER_NO_HAN R"([^\p{Ll}\p{N}\p{P}\p{S}\p{Z}\p{C}\p{sc:Han}])"
@@ -51,8 +49,8 @@ constexpr const char* kKimi =
     R"([\p{sc:Han}]+|[^\r\n\p{L}\p{N}]?)" REALM_UPPER_NO_HAN "*" REALM_LOWER_NO_HAN
     "+" REALM_CONTRACTIONS R"(?|[^\r\n\p{L}\p{N}]?)" REALM_UPPER_NO_HAN "+" REALM_LOWER_NO_HAN
     "*" REALM_CONTRACTIONS R"(?|\p{N}{1,3})" REALM_SYMBOLS REALM_SPACE_TAIL;
-constexpr const char* kDeepseek3 = REALM_SIGN_WORD REALM_MARKED_WORD
-    R"(| ?[\p{P}\p{S}]+[\r\n]*)" REALM_SPACE_TAIL;
+constexpr const char* kDeepseek3 =
+    REALM_SIGN_WORD REALM_MARKED_WORD R"(| ?[\p{P}\p{S}]+[\r\n]*)" REALM_SPACE_TAIL;
 // BLOOM's class of what ends a word, brackets and bar of the published pattern included.
 constexpr const char* kBloom = R"( ?[^(\s|.,!?…。，、।۔،)]+)";
 constexpr const char* kLines = R"([^\n]+|[\n]+)";
@@ -70,10 +68,10 @@ constexpr PreTokenizerStep kStepsQwen2[] = {{Kind::kPattern, kQwen2}};
 constexpr PreTokenizerStep kStepsQwen35[] = {{Kind::kPattern, kQwen35}};
 constexpr PreTokenizerStep kStepsO200k[] = {{Kind::kPattern, kO200k}};
 constexpr PreTokenizerStep kStepsTekken[] = {{Kind::kPattern, kTekken}};
-constexpr PreTokenizerStep kStepsGraniteMulti[] = {{Kind::kPattern, kGraniteMulti}};
 constexpr PreTokenizerStep kStepsKimi[] = {{Kind::kPattern, kKimi}};
 constexpr PreTokenizerStep kStepsBloom[] = {{Kind::kPattern, kBloom}};
-constexpr PreTokenizerStep kStepsViking[] = {{Kind::kPattern, kBloom}, {Kind::kPattern, R"(\p{N})"}};
+constexpr PreTokenizerStep kStepsViking[] = {{Kind::kPattern, kBloom},
+                                             {Kind::kPattern, R"(\p{N})"}};
 constexpr PreTokenizerStep kStepsLines[] = {{Kind::kPattern, kLines}};
 constexpr PreTokenizerStep kStepsLinesQwen2[] = {{Kind::kPattern, kLines},
                                                  {Kind::kPattern, kQwen2}};
@@ -92,14 +90,15 @@ constexpr PreTokenizerStep kStepsDeepseekLlm[] = {
     {Kind::kPattern, R"([\r\n])"},
     {Kind::kPattern, kDeepseekCased},
     {Kind::kPattern, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)"},
-    // \s+$ with its cost made linear: only where a run of white space starts, and all of it at once.
+    // \s+$ with its cost made linear: only where a run of white space starts, and all of it at
+    // once.
     {Kind::kPattern, R"((?<!\s)\s++\z)"},
     {Kind::kPattern, R"([一-龥ࠀ-一가-\x{D7FF}]+)"},
     {Kind::kPattern, R"(\p{N}+)"},
 };
 constexpr PreTokenizerStep kStepsDeepseekCoder[] = {
-    {Kind::kPattern, R"([\r\n])"},     {Kind::kPattern, R"(\s?\p{L}+)"},
-    {Kind::kPattern, R"(\s?\p{P}+)"},  {Kind::kPattern, R"([一-龥ࠀ-一가-\x{D7FF}]+)"},
+    {Kind::kPattern, R"([\r\n])"},    {Kind::kPattern, R"(\s?\p{L}+)"},
+    {Kind::kPattern, R"(\s?\p{P}+)"}, {Kind::kPattern, R"([一-龥ࠀ-一가-\x{D7FF}]+)"},
     {Kind::kPattern, R"(\p{N})"},
 };
 constexpr PreTokenizerStep kStepsDeepseek3[] = {
@@ -110,30 +109,25 @@ constexpr PreTokenizerStep kStepsDeepseek3[] = {
 constexpr PreTokenizerStep kStepsSpark[] = {
     {Kind::kPattern, R"(\p{N}{1,3})"},
     {Kind::kPattern, REALM_CJK},
-    {Kind::kPattern,
-     REALM_SIGN_WORD REALM_MARKED_WORD R"(| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+)"},
+    {Kind::kPattern, REALM_SIGN_WORD REALM_MARKED_WORD R"(| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+)"},
     {Kind::kPattern, R"(\p{N})"},
 };
 constexpr PreTokenizerStep kStepsYoutu[] = {
     {Kind::kPattern,
      R"([가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+)"},
-    {Kind::kPattern,
-     REALM_O200K_WORDS R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" REALM_SPACE_TAIL},
+    {Kind::kPattern, REALM_O200K_WORDS R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" REALM_SPACE_TAIL},
 };
-// Jais 2 cuts white space into powers of two. Taken literally its pattern looks for a line end behind
-// every one of them, which is quadratic in the run; two passes give the same cuts.
+// Jais 2 cuts white space into powers of two. Taken literally its pattern looks for a line end
+// behind every one of them, which is quadratic in the run; two passes give the same cuts.
 constexpr PreTokenizerStep kStepsJais2[] = {
     {Kind::kPattern, kLlama3},
     {Kind::kPattern,
      R"(\A\s*+\S(?s:.*+)|\A\s*[\r\n]+|\s{512}|\s{256}|\s{128}|\s{64}|\s{32}|\s{16}|\s{8}|\s{4}|\s{1,2})"},
 };
 constexpr PreTokenizerStep kStepsChameleon[] = {
-    {Kind::kPattern, R"(<sentinel:[0-9]+>)"},
-    {Kind::kPattern, R"(IMGIMG[A-I]{1,4}Z)"},
-    {Kind::kPattern, R"([\t\n]|    |  )"},
-    {Kind::kPattern, R"(\p{N})"},
-    {Kind::kPattern, R"([\p{P}!-/:-@\[-`{-~])"},
-    {Kind::kPattern, kGpt2},
+    {Kind::kPattern, R"(<sentinel:[0-9]+>)"},    {Kind::kPattern, R"(IMGIMG[A-I]{1,4}Z)"},
+    {Kind::kPattern, R"([\t\n]|    |  )"},       {Kind::kPattern, R"(\p{N})"},
+    {Kind::kPattern, R"([\p{P}!-/:-@\[-`{-~])"}, {Kind::kPattern, kGpt2},
 };
 constexpr PreTokenizerStep kStepsTinyAya[] = {{Kind::kDecimalGroupsAtBoundary, nullptr},
                                               {Kind::kPattern, kO200k}};
@@ -144,13 +138,14 @@ constexpr PreTokenizerStep kStepsBailing[] = {
      R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*)"
      R"(|\s*[\r\n]|\s+(?!\S)|\s+)"}};
 constexpr PreTokenizerStep kStepsSeedCoder[] = {
-    {Kind::kPattern,
-     REALM_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+)" REALM_SPACE_TAIL}};
+    {Kind::kPattern, REALM_CONTRACTIONS
+     R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+)" REALM_SPACE_TAIL}};
 constexpr PreTokenizerStep kStepsUfakzeka[] = {
     {Kind::kPattern, R"([^\r\n\p{L}\p{N}]?\p{L}+|\p{N})" REALM_SYMBOLS REALM_SPACE_TAIL}};
 constexpr PreTokenizerStep kStepsAfmoe[] = {
     {Kind::kNumberGroups, nullptr},
-    {Kind::kPattern, R"([一-鿿㐀-䶿\x{F900}-\x{FAFF}぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-\x{D7AF}ᄀ-ᇿ]+)"},
+    {Kind::kPattern,
+     R"([一-鿿㐀-䶿\x{F900}-\x{FAFF}぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-\x{D7AF}ᄀ-ᇿ]+)"},
     {Kind::kPattern, kDeepseek3},
 };
 // Words of several Korean syllable groups. Nothing follows the repetition in its alternative, so it
@@ -161,24 +156,26 @@ constexpr PreTokenizerStep kStepsExaoneMoe[] = {
                         R"(| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)"}};
 constexpr PreTokenizerStep kStepsMiniCpm5[] = {
     {Kind::kPattern, R"(\p{N}{1,3})"},
-    {Kind::kPattern, REALM_CONTRACTIONS
-     R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+)" REALM_SYMBOLS REALM_SPACE_TAIL},
+    {Kind::kPattern,
+     REALM_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+)" REALM_SYMBOLS REALM_SPACE_TAIL},
 };
 
 using Name = std::string_view;
 constexpr Name kDefault[] = {"default"};
-constexpr Name kNamesGpt2[] = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4",
-                               "granite-docling", "gigachat", "mellum", "modern-bert", "a.x-4.0",
-                               "jina-es", "jina-de", "jina-v1-en", "jina-v2-es", "jina-v2-de",
-                               "jina-v2-code", "roberta-bpe"};
-constexpr Name kNamesDigitsGpt2[] = {"starcoder", "refact", "command-r", "smollm", "codeshell",
-                                     "exaone", "minerva-7b", "minerva", "mellum2"};
-constexpr Name kNamesLlama3[] = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1",
-                                 "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"};
+constexpr Name kNamesGpt2[] = {"gpt-2",      "phi-2",        "mpt",         "olmo",
+                               "jais",       "trillion",     "exaone4",     "granite-docling",
+                               "gigachat",   "mellum",       "modern-bert", "a.x-4.0",
+                               "jina-es",    "jina-de",      "jina-v1-en",  "jina-v2-es",
+                               "jina-v2-de", "jina-v2-code", "roberta-bpe"};
+constexpr Name kNamesDigitsGpt2[] = {"starcoder", "refact",     "command-r", "smollm", "codeshell",
+                                     "exaone",    "minerva-7b", "minerva",   "mellum2"};
+constexpr Name kNamesLlama3[] = {"llama-bpe", "llama3",   "llama-v3", "falcon3",     "falcon-h1",
+                                 "pixtral",   "midm-2.0", "lfm2",     "jina-v5-nano"};
 constexpr Name kNamesDbrx[] = {"dbrx", "smaug-bpe", "chatglm-bpe"};
 constexpr Name kNamesGlm4[] = {"glm4", "glm5"};
-constexpr Name kNamesQwen2[] = {"qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan",
-                                "solar-open", "grok-2", "kormo", "f2llmv2"};
+constexpr Name kNamesQwen2[] = {"qwen2",  "stablelm2", "deepseek-r1-qwen",
+                                "megrez", "hunyuan",   "solar-open",
+                                "grok-2", "kormo",     "f2llmv2"};
 constexpr Name kNamesQwen35[] = {"qwen35"};
 constexpr Name kNamesO200k[] = {"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"};
 constexpr Name kNamesTekken[] = {"tekken"};
@@ -217,7 +214,7 @@ constexpr PreTokenizerRow kRows[] = {
     {.names = kNamesQwen35, .steps = kStepsQwen35},
     {.names = kNamesO200k, .steps = kStepsO200k},
     {.names = kNamesTekken, .steps = kStepsTekken, .ignores_merges = true, .adds_bos = true},
-    {.names = kNamesGraniteMulti, .steps = kStepsGraniteMulti, .ignores_merges = true},
+    {.names = kNamesGraniteMulti, .steps = kStepsO200k, .ignores_merges = true},
     {.names = kNamesKimi, .steps = kStepsKimi},
     {.names = kNamesBloom, .steps = kStepsBloom},
     {.names = kNamesViking, .steps = kStepsViking},
@@ -244,7 +241,9 @@ constexpr PreTokenizerRow kRows[] = {
 
 }  // namespace
 
-std::span<const PreTokenizerRow> pre_tokenizers() { return kRows; }
+std::span<const PreTokenizerRow> pre_tokenizers() {
+  return kRows;
+}
 
 Result<const PreTokenizerRow*> find_pre_tokenizer(std::string_view name) {
   for (const PreTokenizerRow& row : kRows) {

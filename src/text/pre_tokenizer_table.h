@@ -1,5 +1,6 @@
-// How each named pre-tokenizer (tokenizer.ggml.pre) cuts text into the words that BPE merges within.
-// One row per name or family of names; a new one is one row more in pre_tokenizer_table.cpp.
+// How each named pre-tokenizer (tokenizer.ggml.pre) cuts text into the words that BPE merges
+// within. One row per name or family of names; a new one is one row more in
+// pre_tokenizer_table.cpp.
 #pragma once
 
 #include <initializer_list>
@@ -10,14 +11,14 @@
 
 namespace realm {
 
-// The kinds other than kPattern are patterns too, but take quadratic time when searched for as such.
-// One pass over the pieces that the passes before left; it cuts each into matches and what lies
-// between them, and drops nothing.
+// The kinds other than kPattern are patterns too, but take quadratic time when searched for as
+// such. One pass over the pieces that the passes before left; it cuts each into matches and what
+// lies between them, and drops nothing.
 struct PreTokenizerStep {
   enum Kind {
-    kPattern,          // the matches of a regular expression
-    kNumberGroups,     // runs of \p{N}, each cut into groups of three from its right end
-    kDecimalGroups,    // as (?=(\d{3})+(?!\d)): a cut before each such group of a run of \d
+    kPattern,                  // the matches of a regular expression
+    kNumberGroups,             // runs of \p{N}, each cut into groups of three from its right end
+    kDecimalGroups,            // as (?=(\d{3})+(?!\d)): a cut before each such group of a run of \d
     kDecimalGroupsAtBoundary,  // as \d{1,3}(?=(\d{3})*\b): the same, whole runs before a \b only
   };
   Kind kind = kPattern;

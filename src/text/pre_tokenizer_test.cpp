@@ -41,7 +41,8 @@ std::string joined(const std::vector<std::string>& words) {
 
 constexpr const char* kTexts[] = {
     "Hello world, it's We'Ve  DON'T 12345 3.14\n\n  x=foo_bar(1,234);",
-    "naïve CamelCase XMLHttp 你好世界 ひらカナ 한국어 مرحبا हिन्दी  \t\n ½²Ⅷ 🦙🚀!\r\n…",
+    "naïve CamelCase XMLHttp 你好世界 ひらカナ 한국어 مرحبا हिन्दी  \t\n ½²Ⅷ "
+    "🦙🚀!\r\n…",
     "a   b\u00a0c\u3000d   \n\n \te 1234567abc _99_ 'ſ",
 };
 
@@ -53,97 +54,138 @@ TEST(PreTokenizer, CutsAsHuggingFaceDoes) {
   };
   const Case cases[] = {
       {"gpt-2",
-       {"Hello| world|,| it|'s| We|'|Ve| | DON|'|T| 12345| 3|.|14|\n\n | x|=|foo|_|bar|(|1|,|234|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  \t\n| ½²Ⅷ| 🦙🚀!|\r|\n|…",
-       "a|  | b|\u00a0|c|\u3000|d|   \n\n |\t|e| 1234567|abc| _|99|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'|Ve| | DON|'|T| 12345| 3|.|14|\n\n | "
+        "x|=|foo|_|bar|(|1|,|234|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  \t\n| ½²Ⅷ| "
+        "🦙🚀!|\r|\n|…",
+        "a|  | b|\u00a0|c|\u3000|d|   \n\n |\t|e| 1234567|abc| _|99|_| '|ſ"}},
       {"llama-bpe",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | x|=foo|_bar|(|1|,|234|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½²Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | "
+        "x|=foo|_bar|(|1|,|234|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½²Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
       {"qwen2",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | x|=foo|_bar|(|1|,|2|3|4|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½|²|Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | "
+        "x|=foo|_bar|(|1|,|2|3|4|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½|²|Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"qwen35",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | x|=foo|_bar|(|1|,|2|3|4|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½|²|Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | "
+        "x|=foo|_bar|(|1|,|2|3|4|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½|²|Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"starcoder",
-       {"Hello| world|,| it|'s| We|'|Ve| | DON|'|T| |1|2|3|4|5| |3|.|1|4|\n\n | x|=|foo|_|bar|(|1|,|2|3|4|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  \t\n |½|²|Ⅷ| 🦙🚀!|\r|\n|…",
-       "a|  | b|\u00a0|c|\u3000|d|   \n\n |\t|e| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'|Ve| | DON|'|T| |1|2|3|4|5| |3|.|1|4|\n\n | "
+        "x|=|foo|_|bar|(|1|,|2|3|4|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  \t\n |½|²|Ⅷ| "
+        "🦙🚀!|\r|\n|…",
+        "a|  | b|\u00a0|c|\u3000|d|   \n\n |\t|e| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"gpt-4o",
        {"Hello| world|,| it's| We'Ve| | DON'T| |123|45| |3|.|14|\n\n| | x|=foo|_bar|(|1|,|234|);",
-       "naïve| Camel|Case| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
+        "naïve| Camel|Case| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
       {"tekken",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | x|=foo|_bar|(|1|,|2|3|4|);",
-       "naïve| Camel|Case| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½|²|Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | "
+        "x|=foo|_bar|(|1|,|2|3|4|);",
+        "naïve| Camel|Case| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½|²|Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"deepseek-v3",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | x|=foo|_bar|(|1|,|234|);",
-       "naïve| CamelCase| XMLHttp| |你好世界| |ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | "
+        "x|=foo|_bar|(|1|,|234|);",
+        "naïve| CamelCase| XMLHttp| |你好世界| |ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
       {"deepseek-llm",
-       {"Hello| world|,| it|'|s| We|'|Ve| | DON|'|T| |12345| |3|.|14|\n|\n| | x|=|foo|_|bar|(|1|,|234|);",
-       "na|ï|ve| CamelCase| XMLHttp| |你好世界| |ひらカナ| |한국어| مرحبا |हिन्दी|  \t|\n| |½²|Ⅷ| 🦙🚀|!|\r|\n|…",
-       "a|  | b|\u00a0c|\u3000|d|   |\n|\n| |\te| |1234567|abc| _|99|_| '|ſ"}},
+       {"Hello| world|,| it|'|s| We|'|Ve| | DON|'|T| |12345| |3|.|14|\n|\n| | "
+        "x|=|foo|_|bar|(|1|,|234|);",
+        "na|ï|ve| CamelCase| XMLHttp| |你好世界| |ひらカナ| |한국어| مرحبا |हिन्दी|  \t|\n| |½²|Ⅷ| "
+        "🦙🚀|!|\r|\n|…",
+        "a|  | b|\u00a0c|\u3000|d|   |\n|\n| |\te| |1234567|abc| _|99|_| '|ſ"}},
       {"deepseek-coder",
-       {"Hello| world|,| it|'|s| We|'|Ve| | DON|'|T| |1|2|3|4|5| |3|.|1|4|\n|\n| | x|=|foo|_|bar|(|1|,|2|3|4|);",
-       "naïve| CamelCase| XMLHttp| |你好世界| |ひらカナ| |한국어| مرحبا| |ह|ि|न|्|द|ी|  \t|\n| |½|²|Ⅷ| 🦙🚀|!|\r|\n|…",
-       "a|  | b|\u00a0c|\u3000|d|   |\n|\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'|s| We|'|Ve| | DON|'|T| |1|2|3|4|5| |3|.|1|4|\n|\n| | "
+        "x|=|foo|_|bar|(|1|,|2|3|4|);",
+        "naïve| CamelCase| XMLHttp| |你好世界| |ひらカナ| |한국어| مرحبا| |ह|ि|न|्|द|ी|  \t|\n| "
+        "|½|²|Ⅷ| 🦙🚀|!|\r|\n|…",
+        "a|  | b|\u00a0c|\u3000|d|   |\n|\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"falcon",
-       {"Hello| world|,| it|'|s| We|'|Ve| | DON|'|T| |123|45| 3|.|14|\n\n | x|=|foo|_|bar|(|1|,|234|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  \t\n| ½²Ⅷ| 🦙🚀|!|\r\n|…",
-       "a|  | b|\u00a0|c|\u3000|d|   \n\n |\t|e| |123|456|7|abc| |_|99|_| |'|ſ"}},
+       {"Hello| world|,| it|'|s| We|'|Ve| | DON|'|T| |123|45| 3|.|14|\n\n | "
+        "x|=|foo|_|bar|(|1|,|234|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  \t\n| ½²Ⅷ| "
+        "🦙🚀|!|\r\n|…",
+        "a|  | b|\u00a0|c|\u3000|d|   \n\n |\t|e| |123|456|7|abc| |_|99|_| |'|ſ"}},
       {"bloom",
        {"Hello| world|,| it's| We'Ve| | DON'T| 12345| 3|.|14|\n\n | x=foo_bar|(|1|,|234|)|;",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| ½²Ⅷ| 🦙🚀|!\r\n…",
-       "a|  | b|\u00a0|c|\u3000|d|   \n\n \t|e| 1234567abc| _99_| 'ſ"}},
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| ½²Ⅷ| "
+        "🦙🚀|!\r\n…",
+        "a|  | b|\u00a0|c|\u3000|d|   \n\n \t|e| 1234567abc| _99_| 'ſ"}},
       {"viking",
-       {"Hello| world|,| it's| We'Ve| | DON'T| |1|2|3|4|5| |3|.|1|4|\n\n | x=foo_bar|(|1|,|2|3|4|)|;",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½|²|Ⅷ| 🦙🚀|!\r\n…",
-       "a|  | b|\u00a0|c|\u3000|d|   \n\n \t|e| |1|2|3|4|5|6|7|abc| _|9|9|_| 'ſ"}},
+       {"Hello| world|,| it's| We'Ve| | DON'T| |1|2|3|4|5| |3|.|1|4|\n\n | "
+        "x=foo_bar|(|1|,|2|3|4|)|;",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½|²|Ⅷ| "
+        "🦙🚀|!\r\n…",
+        "a|  | b|\u00a0|c|\u3000|d|   \n\n \t|e| |1|2|3|4|5|6|7|abc| _|9|9|_| 'ſ"}},
       {"jais-2",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | x|=foo|_bar|(|1|,|234|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½²Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | "
+        "x|=foo|_bar|(|1|,|234|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½²Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
       {"tiny_aya",
        {"Hello| world|,| it's| We'Ve| | DON'T| |12|345| |3|.|14|\n\n| | x|=foo|_bar|(|1|,|234|);",
-       "naïve| Camel|Case| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
+        "naïve| Camel|Case| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
       {"superbpe",
        {"Hello world, it's We'Ve  DON'T |12|345| |3|.|14|\n\n  x=foo_bar(|1|,|234|);",
-       "naïve CamelCase XMLHttp 你好世界 ひらカナ 한국어 مرحبا हिन्दी  \t\n |½²Ⅷ| 🦙🚀!\r\n…",
-       "a   b\u00a0c\u3000d   \n\n \te |1|234|567|abc _|99|_ 'ſ"}},
+        "naïve CamelCase XMLHttp 你好世界 ひらカナ 한국어 مرحبا हिन्दी  \t\n |½²Ⅷ| "
+        "🦙🚀!\r\n…",
+        "a   b\u00a0c\u3000d   \n\n \te |1|234|567|abc _|99|_ 'ſ"}},
       {"bailingmoe",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | x|=foo|_bar|(|1|,|2|3|4|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½|²|Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | "
+        "x|=foo|_bar|(|1|,|2|3|4|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½|²|Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"seed-coder",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | x|=foo|_bar|(|1|,|2|3|4|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½|²|Ⅷ| 🦙🚀!|\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | "
+        "x|=foo|_bar|(|1|,|2|3|4|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½|²|Ⅷ| "
+        "🦙🚀!|\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"exaone-moe",
-       {"Hello world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | x|=foo|_bar|(|1|,|2|3|4|);",
-       "naïve CamelCase XMLHttp 你好世界 ひらカナ 한국어 مرحبا हिन्दी|  \t\n| |½|²|Ⅷ| 🦙🚀!\r|\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | "
+        "x|=foo|_bar|(|1|,|2|3|4|);",
+        "naïve CamelCase XMLHttp 你好世界 ひらカナ 한국어 مرحبا हिन्दी|  \t\n| |½|²|Ⅷ| "
+        "🦙🚀!\r|\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
       {"kimi-k2",
        {"Hello| world|,| it's| We'Ve| | DON'T| |123|45| |3|.|14|\n\n| | x|=foo|_bar|(|1|,|234|);",
-       "naïve| Camel|Case| XMLHttp| |你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
+        "naïve| Camel|Case| XMLHttp| |你好世界| ひらカナ| 한국어| مرحبا| हिन्दी|  \t\n| |½²Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
       {"minicpm5",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | x|=foo|_bar|(|1|,|234|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½²Ⅷ| 🦙🚀!\r\n|…",
-       "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |123|45| |3|.|14|\n\n| | "
+        "x|=foo|_bar|(|1|,|234|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t\n| |½²Ⅷ| "
+        "🦙🚀!\r\n|…",
+        "a|  | b|\u00a0c|\u3000d|   \n\n| |\te| |123|456|7|abc| _|99|_| '|ſ"}},
       {"chameleon",
-       {"Hello| world|,| it|'|s| We|'|Ve|  |DON|'|T| |1|2|3|4|5| |3|.|1|4|\n|\n|  |x|=|foo|_|bar|(|1|,|2|3|4|)|;",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  |\t|\n| |½|²|Ⅷ| 🦙🚀|!|\r|\n|…",
-       "a|  | b|\u00a0|c|\u3000|d|  | |\n|\n| |\t|e| |1|2|3|4|5|6|7|abc| |_|9|9|_| |'|ſ"}},
+       {"Hello| world|,| it|'|s| We|'|Ve|  |DON|'|T| |1|2|3|4|5| |3|.|1|4|\n|\n|  "
+        "|x|=|foo|_|bar|(|1|,|2|3|4|)|;",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|ि|न|्|द|ी|  |\t|\n| "
+        "|½|²|Ⅷ| 🦙🚀|!|\r|\n|…",
+        "a|  | b|\u00a0|c|\u3000|d|  | |\n|\n| |\t|e| |1|2|3|4|5|6|7|abc| |_|9|9|_| |'|ſ"}},
       {"laguna",
-       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | x|=foo|_bar|(|1|,|2|3|4|);",
-       "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t|\n| |½|²|Ⅷ| 🦙🚀!\r|\n|…",
-       "a|  | b|\u00a0c|\u3000d|   |\n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
+       {"Hello| world|,| it|'s| We|'Ve| | DON|'T| |1|2|3|4|5| |3|.|1|4|\n\n| | "
+        "x|=foo|_bar|(|1|,|2|3|4|);",
+        "naïve| CamelCase| XMLHttp| 你好世界| ひらカナ| 한국어| مرحبا| ह|िन|्द|ी|  \t|\n| |½|²|Ⅷ| "
+        "🦙🚀!\r|\n|…",
+        "a|  | b|\u00a0c|\u3000d|   |\n\n| |\te| |1|2|3|4|5|6|7|abc| _|9|9|_| '|ſ"}},
   };
   for (const Case& c : cases) {
     const PreTokenizer tokenizer = compile(c.name);
@@ -156,7 +198,8 @@ TEST(PreTokenizer, CutsAsHuggingFaceDoes) {
 TEST(PreTokenizer, GroupsDigitsFromTheRight) {
   EXPECT_EQ(joined(split(compile("superbpe"), "a1b12c123d1234e1234567")),
             "a|1|b|12|c|123|d|1|234|e|1|234|567");
-  EXPECT_EQ(joined(split(compile("afmoe"), "1 12 123 1234 1234567")), "1| |12| |123| |1|234| |1|234|567");
+  EXPECT_EQ(joined(split(compile("afmoe"), "1 12 123 1234 1234567")),
+            "1| |12| |123| |1|234| |1|234|567");
   // Where a word goes on behind the digits, the next step groups them from the left.
   EXPECT_EQ(joined(split(compile("tiny_aya"), "x1234567 1234567x")), "x|1|234|567| |123|456|7|x");
 }
@@ -206,14 +249,28 @@ TEST(PreTokenizer, NoInputIsCatastrophic) {
   };
   constexpr size_t kBytes = 200'000;
   const std::string texts[] = {
-      repeat(" ", kBytes),          repeat(" ", kBytes) + "x",   repeat("\n", kBytes) + "x",
-      repeat(" \n", kBytes),        repeat("a", kBytes),         repeat("A", kBytes),
-      repeat("1", kBytes),          repeat("1", kBytes) + "x",   repeat("!", kBytes),
-      repeat("가 ", kBytes) + "!",  repeat("가", kBytes),        repeat("a ", kBytes),
-      repeat("\u0301", kBytes),     repeat("a\u0301 ", kBytes),  repeat("'s", kBytes),
-      repeat("🦙", kBytes),         repeat("\u3000", kBytes) + "x",
-      repeat("<sentinel:1", kBytes), repeat("IMGIMGA", kBytes),  repeat("Aa", kBytes),
-      repeat("x\r\n\t ", kBytes),   repeat("漢", kBytes),
+      repeat(" ", kBytes),
+      repeat(" ", kBytes) + "x",
+      repeat("\n", kBytes) + "x",
+      repeat(" \n", kBytes),
+      repeat("a", kBytes),
+      repeat("A", kBytes),
+      repeat("1", kBytes),
+      repeat("1", kBytes) + "x",
+      repeat("!", kBytes),
+      repeat("가 ", kBytes) + "!",
+      repeat("가", kBytes),
+      repeat("a ", kBytes),
+      repeat("\u0301", kBytes),
+      repeat("a\u0301 ", kBytes),
+      repeat("'s", kBytes),
+      repeat("🦙", kBytes),
+      repeat("\u3000", kBytes) + "x",
+      repeat("<sentinel:1", kBytes),
+      repeat("IMGIMGA", kBytes),
+      repeat("Aa", kBytes),
+      repeat("x\r\n\t ", kBytes),
+      repeat("漢", kBytes),
   };
   for (const PreTokenizerRow& row : pre_tokenizers()) {
     const PreTokenizer tokenizer = compile(row.names[0]);

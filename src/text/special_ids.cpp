@@ -1,10 +1,9 @@
 // Which tokens begin, end and structure a text. Files differ in how much they say: keys first, then
 // the defaults that the kind of vocabulary has always had, then well-known names, as GGUF programs
 // agree on.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <initializer_list>
+#include <tuple>
 
 #include "text/vocabulary.h"
 
@@ -15,15 +14,31 @@ using Names = std::initializer_list<const char*>;
 
 // First of these in the vocabulary is the end of a turn where the file names none.
 constexpr const char* kEndOfTurn[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
-    "<EOT>", "_<EOT>", "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>", "<turn|>"};
+    "<|eot_id|>",         "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
+    "<|end_of_text|>",    "<EOT>",      "_<EOT>",  "[EOT]",         "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>", "<turn|>"};
 
 // All of these end generation.
-constexpr const char* kEndOfGeneration[] = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
-    "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
-    "<|end_of_text|>", "<end_of_utterance>", "<turn|>", "<|tool_response>",
-    "<｜end▁of▁sentence｜>", "[e~["};
+constexpr const char* kEndOfGeneration[] = {"<|eot_id|>",
+                                            "<|im_end|>",
+                                            "<|end|>",
+                                            "<|return|>",
+                                            "<|call|>",
+                                            "<|flush|>",
+                                            "<|calls|>",
+                                            "<end_of_turn>",
+                                            "<|endoftext|>",
+                                            "<|eom_id|>",
+                                            "<EOT>",
+                                            "_<EOT>",
+                                            "[EOT]",
+                                            "[EOS]",
+                                            "<|end_of_text|>",
+                                            "<end_of_utterance>",
+                                            "<turn|>",
+                                            "<|tool_response>",
+                                            "<｜end▁of▁sentence｜>",
+                                            "[e~["};
 // And these where the vocabulary marks them as control tokens: in some they are plain text.
 constexpr const char* kEndIfControl[] = {"</s>", "<eos>"};
 
@@ -62,8 +77,9 @@ class Assigner {
       if (value >= 0 && value < vocabulary_.size()) {
         id = static_cast<Token>(value);
       } else if (value != -1 && value != UINT32_MAX) {
-        spdlog::warn("{} is {}, outside the vocabulary of {} tokens; it is ignored", key, value,
-                     vocabulary_.size());
+        vocabulary_.warnings.push_back(
+            key + " is " + std::to_string(value) + ", outside the vocabulary of " +
+            std::to_string(vocabulary_.size()) + " tokens; it is ignored");
       }
     }
     for (const char* text : texts) {
@@ -104,15 +120,15 @@ Status assign_named(const Assigner& assigner, Vocabulary& v) {
                         {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>",
                          "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>"}));
   TRY(assigner.optional({"fim_mid_token_id", "middle_token_id"}, v.fim_middle,
-                        {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>",
-                         "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>"}));
+                        {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>",
+                         "▁<MID>", "<|code_middle|>", "<|middle|>"}));
   TRY(assigner.optional({"fim_pad_token_id"}, v.fim_pad,
                         {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"}));
   TRY(assigner.optional({"fim_rep_token_id"}, v.fim_repo,
                         {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"}));
   TRY(assigner.optional({"fim_sep_token_id"}, v.fim_separator, {"<|file_sep|>"}));
-  for (const Token token : {v.eom, v.fim_prefix, v.fim_suffix, v.fim_middle, v.fim_pad, v.fim_repo,
-                            v.fim_separator}) {
+  for (const Token token :
+       {v.eom, v.fim_prefix, v.fim_suffix, v.fim_middle, v.fim_pad, v.fim_repo, v.fim_separator}) {
     assigner.make_control(token);
   }
   return {};
@@ -200,7 +216,8 @@ Status assign_special_ids(const Metadata& metadata, Vocabulary& v) {
                    v.kind == VocabularyKind::kWpm ? "tokenizer.ggml.seperator_token_id"
                                                   : "tokenizer.ggml.eos_token_id",
                    "tokenizer.ggml.add_eos_token"}}) {
-    if (wanted && token == kNoToken && (metadata.contains(flag) || v.kind != VocabularyKind::kBpe)) {
+    if (wanted && token == kNoToken &&
+        (metadata.contains(flag) || v.kind != VocabularyKind::kBpe)) {
       return Error{ErrorCode::kBadModel,
                    std::string("the tokenizer adds a token that ") + key +
                        " should name, but the file has none; set it, or set " + flag + " to false"};

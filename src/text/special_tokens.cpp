@@ -8,10 +8,12 @@
 namespace realm {
 namespace {
 
-bool is_ascii_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool is_ascii_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
-// GGUF does not carry the strip flags of Hugging Face's added tokens; which models have them is known
-// by name only.
+// GGUF does not carry the strip flags of Hugging Face's added tokens; which models have them is
+// known by name only.
 enum class StripRule { kNone, kMaskLeft, kBertMaskLeft, kPhi3 };
 
 StripRule strip_rule(const Metadata& metadata) {
@@ -53,8 +55,8 @@ SpecialTokens::SpecialTokens(const Metadata& metadata, const Vocabulary& vocabul
     Entry entry{.token = token, .only_when_parsing = !user_defined};
     entry.strips_left = (rule == StripRule::kMaskLeft && text == "<mask>") ||
                         (rule == StripRule::kBertMaskLeft && text == "[MASK]");
-    entry.strips_right = rule == StripRule::kPhi3 && text != "<unk>" && text != "<s>" &&
-                         text != "<|endoftext|>";
+    entry.strips_right =
+        rule == StripRule::kPhi3 && text != "<unk>" && text != "<s>" && text != "<|endoftext|>";
     entries_.push_back(entry);
     if (user_defined) has_user_defined_[static_cast<unsigned char>(text[0])] = true;
   }
@@ -89,7 +91,8 @@ const SpecialTokens::Entry* SpecialTokens::match_at(std::string_view text,
       const std::string_view start = text.substr(0, length);
       const auto hit = std::lower_bound(
           it, group_end, start, [&](const Entry& e, std::string_view t) { return text_of(e) < t; });
-      if (hit != group_end && text_of(*hit) == start && (parse_special || !hit->only_when_parsing)) {
+      if (hit != group_end && text_of(*hit) == start &&
+          (parse_special || !hit->only_when_parsing)) {
         return &*hit;
       }
     }

@@ -26,15 +26,15 @@ class SpecialTokens {
  private:
   struct Entry {
     Token token;
-    bool only_when_parsing;   // control and unknown tokens
-    bool strips_left = false;   // white space beside the token is part of it
+    bool only_when_parsing;    // control and unknown tokens
+    bool strips_left = false;  // white space beside the token is part of it
     bool strips_right = false;
   };
   const Entry* match_at(std::string_view text, bool parse_special) const;
 
   const Vocabulary* vocabulary_;
-  std::vector<Entry> entries_;                // by first byte, then from long to short
-  std::array<uint32_t, 257> first_byte_{};    // where each first byte's entries start
+  std::vector<Entry> entries_;              // by first byte, then from long to short
+  std::array<uint32_t, 257> first_byte_{};  // where each first byte's entries start
   std::array<bool, 256> has_user_defined_{};
 };
 

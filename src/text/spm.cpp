@@ -147,7 +147,9 @@ void SpmTokenizer::merge_long(Work& work) const {
     return work.symbols[static_cast<size_t>(i)];
   };
   const auto next = [&](int32_t i) -> int32_t& { return work.next[static_cast<size_t>(i)]; };
-  const auto previous = [&](int32_t i) -> int32_t& { return work.previous[static_cast<size_t>(i)]; };
+  const auto previous = [&](int32_t i) -> int32_t& {
+    return work.previous[static_cast<size_t>(i)];
+  };
   const auto consider = [&](int32_t left, int32_t right) {
     if (left < 0 || right < 0) return false;
     const Token token = joined(work, at(left), at(right));
@@ -176,7 +178,8 @@ void SpmTokenizer::merge_long(Work& work) const {
     at(right) = {};
     next(best.left) = next(right);
     if (next(right) >= 0) previous(next(right)) = best.left;
-    if (consider(previous(best.left), best.left)) std::push_heap(work.heap.begin(), work.heap.end());
+    if (consider(previous(best.left), best.left))
+      std::push_heap(work.heap.begin(), work.heap.end());
     if (consider(best.left, next(best.left))) std::push_heap(work.heap.begin(), work.heap.end());
   }
 }

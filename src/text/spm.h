@@ -1,8 +1,8 @@
-// SentencePiece's BPE: of all adjacent symbols whose concatenation is a token, the one of the highest
-// score is merged, the leftmost among equals; characters that are no token become their bytes.
-// A merge can only cross two neighbouring characters that stand side by side in some token, so the
-// text is cut wherever they do not: mostly in front of every word. The cuts change no result and keep
-// the work per word small.
+// SentencePiece's BPE: of all adjacent symbols whose concatenation is a token, the one of the
+// highest score is merged, the leftmost among equals; characters that are no token become their
+// bytes. A merge can only cross two neighbouring characters that stand side by side in some token,
+// so the text is cut wherever they do not: mostly in front of every word. The cuts change no result
+// and keep the work per word small.
 #pragma once
 
 #include <memory>

@@ -14,8 +14,9 @@ namespace realm {
 namespace {
 
 constexpr std::string_view kEscapedSpace = "\xe2\x96\x81";  // U+2581
-// Our own key: the Unicode normal form that the checkpoint's tokenizer applies before anything else.
-// GGUF has no key for it, and other programs ignore it, so that a file without it is not normalized.
+// Our own key: the Unicode normal form that the checkpoint's tokenizer applies before anything
+// else. GGUF has no key for it, and other programs ignore it, so that a file without it is not
+// normalized.
 constexpr const char* kNormalForm = "realm.tokenizer.normal_form";
 // Beyond this, offsets of words no longer fit 32 bits; no prompt comes near.
 constexpr size_t kLongestText = size_t{1} << 30;
@@ -38,10 +39,12 @@ Result<std::unique_ptr<Tokenizer>> create_kind(const Metadata& metadata,
   switch (vocabulary->kind) {
     case VocabularyKind::kSpm:
       return std::unique_ptr<Tokenizer>(new SpmTokenizer(std::move(vocabulary)));
-    case VocabularyKind::kBpe: return BpeTokenizer::create(metadata, std::move(vocabulary));
+    case VocabularyKind::kBpe:
+      return BpeTokenizer::create(metadata, std::move(vocabulary));
     case VocabularyKind::kWpm:
       return std::unique_ptr<Tokenizer>(new WpmTokenizer(std::move(vocabulary)));
-    case VocabularyKind::kUgm: return UgmTokenizer::create(metadata, std::move(vocabulary));
+    case VocabularyKind::kUgm:
+      return UgmTokenizer::create(metadata, std::move(vocabulary));
   }
   CHECK(false);
 }
@@ -83,10 +86,14 @@ std::string Tokenizer::piece_of(Token token) const {
   switch (vocabulary_->attributes[static_cast<size_t>(token)]) {
     case TokenAttribute::kUnknown:
     case TokenAttribute::kControl:
-    case TokenAttribute::kUserDefined: return text;
-    case TokenAttribute::kUnused: return {};
-    case TokenAttribute::kByte: return std::string(1, static_cast<char>(parse_byte_token(text)));
-    case TokenAttribute::kNormal: break;
+    case TokenAttribute::kUserDefined:
+      return text;
+    case TokenAttribute::kUnused:
+      return {};
+    case TokenAttribute::kByte:
+      return std::string(1, static_cast<char>(parse_byte_token(text)));
+    case TokenAttribute::kNormal:
+      break;
   }
   if (vocabulary_->kind != VocabularyKind::kBpe || vocabulary_->pre->raw_utf8) {
     return with_spaces(text);
@@ -103,7 +110,8 @@ Result<std::vector<Token>> Tokenizer::encode(std::string_view text,
   const size_t invalid = find_invalid_utf8(text);
   if (invalid != std::string_view::npos) {
     return Error{ErrorCode::kInvalidArgument, "the text is not valid UTF-8 at byte offset " +
-                                                  std::to_string(invalid) + "; convert it to UTF-8"};
+                                                  std::to_string(invalid) +
+                                                  "; convert it to UTF-8"};
   }
   std::string normal;
   if (normal_form_ != NormalForm::kNone) {
@@ -155,7 +163,9 @@ std::string_view Tokenizer::piece(Token token, bool special) const {
       .substr(begin, piece_offsets_[static_cast<size_t>(token) + 1] - begin);
 }
 
-int32_t Tokenizer::vocab_size() const { return vocabulary_->size(); }
+int32_t Tokenizer::vocab_size() const {
+  return vocabulary_->size();
+}
 
 const std::string& Tokenizer::token_text(Token token) const {
   static const std::string empty;
@@ -171,25 +181,56 @@ std::optional<Token> Tokenizer::find(std::string_view token_text) const {
   return vocabulary_->find(token_text);
 }
 
-Token Tokenizer::bos() const { return vocabulary_->bos; }
-Token Tokenizer::eos() const { return vocabulary_->eos; }
-Token Tokenizer::eot() const { return vocabulary_->eot; }
-Token Tokenizer::unk() const { return vocabulary_->unk; }
-Token Tokenizer::sep() const { return vocabulary_->sep; }
-Token Tokenizer::pad() const { return vocabulary_->pad; }
-Token Tokenizer::mask() const { return vocabulary_->mask; }
-Token Tokenizer::fim_prefix() const { return vocabulary_->fim_prefix; }
-Token Tokenizer::fim_suffix() const { return vocabulary_->fim_suffix; }
-Token Tokenizer::fim_middle() const { return vocabulary_->fim_middle; }
-bool Tokenizer::adds_bos() const { return vocabulary_->add_bos; }
-bool Tokenizer::adds_eos() const { return vocabulary_->add_eos; }
+Token Tokenizer::bos() const {
+  return vocabulary_->bos;
+}
+Token Tokenizer::eos() const {
+  return vocabulary_->eos;
+}
+Token Tokenizer::eot() const {
+  return vocabulary_->eot;
+}
+Token Tokenizer::unk() const {
+  return vocabulary_->unk;
+}
+Token Tokenizer::sep() const {
+  return vocabulary_->sep;
+}
+Token Tokenizer::pad() const {
+  return vocabulary_->pad;
+}
+Token Tokenizer::mask() const {
+  return vocabulary_->mask;
+}
+Token Tokenizer::fim_prefix() const {
+  return vocabulary_->fim_prefix;
+}
+Token Tokenizer::fim_suffix() const {
+  return vocabulary_->fim_suffix;
+}
+Token Tokenizer::fim_middle() const {
+  return vocabulary_->fim_middle;
+}
+bool Tokenizer::adds_bos() const {
+  return vocabulary_->add_bos;
+}
+bool Tokenizer::adds_eos() const {
+  return vocabulary_->add_eos;
+}
 bool Tokenizer::is_eog(Token token) const {
   return contains(token) && vocabulary_->is_eog[static_cast<size_t>(token)];
 }
-std::span<const Token> Tokenizer::eog_tokens() const { return vocabulary_->eog; }
+std::span<const Token> Tokenizer::eog_tokens() const {
+  return vocabulary_->eog;
+}
 bool Tokenizer::is_control(Token token) const {
   return contains(token) && vocabulary_->has(token, TokenAttribute::kControl);
 }
-const std::string& Tokenizer::model() const { return vocabulary_->model; }
+const std::string& Tokenizer::model() const {
+  return vocabulary_->model;
+}
+std::span<const std::string> Tokenizer::warnings() const {
+  return vocabulary_->warnings;
+}
 
 }  // namespace realm

@@ -91,6 +91,8 @@ class Tokenizer {
   bool is_control(Token token) const;
   // "gpt2", "llama", "bert", "t5".
   const std::string& model() const;
+  // A sentence for each harmless flaw of the metadata, for whoever opens the model to log.
+  std::span<const std::string> warnings() const;
 
  protected:
   explicit Tokenizer(std::unique_ptr<Vocabulary> vocabulary);

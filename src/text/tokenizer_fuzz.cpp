@@ -1,5 +1,5 @@
-// Arbitrary text through one fixed vocabulary of each kind: no crash, ids in range, and the same text
-// back where the kind is lossless. The first byte picks the vocabulary and the options.
+// Arbitrary text through one fixed vocabulary of each kind: no crash, ids in range, and the same
+// text back where the kind is lossless. The first byte picks the vocabulary and the options.
 #include <array>
 #include <cstdlib>
 
@@ -23,13 +23,17 @@ std::vector<std::unique_ptr<Tokenizer>> create_all() {
   std::vector<std::unique_ptr<Tokenizer>> all;
   for (const char* pre : {"gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-v3", "gpt-4o",
                           "tekken", "jais-2", "tiny_aya", "exaone-moe", "kimi-k2", "chameleon"}) {
-    all.push_back(create(test::bpe_metadata(pre, {"h e", "a b", "ab ab", "Ġ a", "Ċ Ċ"},
-                                            {{"<t>", test::kUserDefined}, {"<c>", test::kControl}})));
+    all.push_back(
+        create(test::bpe_metadata(pre, {"h e", "a b", "ab ab", "Ġ a", "Ċ Ċ"},
+                                  {{"<t>", test::kUserDefined}, {"<c>", test::kControl}})));
   }
-  const std::vector<Entry> sentence = test::spm_entries(
-      {{"▁", test::kNormal, -1}, {"a", test::kNormal, -2}, {"b", test::kNormal, -2},
-       {"ab", test::kNormal, -3}, {"▁a", test::kNormal, -3}, {"aab", test::kUnused, -1},
-       {"<t>", test::kUserDefined}});
+  const std::vector<Entry> sentence = test::spm_entries({{"▁", test::kNormal, -1},
+                                                         {"a", test::kNormal, -2},
+                                                         {"b", test::kNormal, -2},
+                                                         {"ab", test::kNormal, -3},
+                                                         {"▁a", test::kNormal, -3},
+                                                         {"aab", test::kUnused, -1},
+                                                         {"<t>", test::kUserDefined}});
   all.push_back(create(test::make_metadata("llama", sentence)));
   Metadata unigram = test::make_metadata("t5", sentence);
   all.push_back(create(unigram));
@@ -37,9 +41,13 @@ std::vector<std::unique_ptr<Tokenizer>> create_all() {
   gemma.set_strings("tokenizer.ggml.merges", {"a b", "▁ a"});
   gemma.set_uint32("tokenizer.ggml.bos_token_id", 1);
   all.push_back(create(gemma));
-  all.push_back(create(test::make_metadata(
-      "bert", {{"[PAD]", test::kControl}, {"[UNK]", test::kControl}, {"[CLS]", test::kControl},
-               {"[SEP]", test::kControl}, {"▁a"}, {"b"}, {"▁!"}})));
+  all.push_back(create(test::make_metadata("bert", {{"[PAD]", test::kControl},
+                                                    {"[UNK]", test::kControl},
+                                                    {"[CLS]", test::kControl},
+                                                    {"[SEP]", test::kControl},
+                                                    {"▁a"},
+                                                    {"b"},
+                                                    {"▁!"}})));
   return all;
 }
 

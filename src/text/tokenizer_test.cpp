@@ -32,7 +32,9 @@ Ids encode(const Tokenizer& tokenizer, std::string_view text, EncodeOptions opti
 // Text of random characters from scripts that stress tokenizers.
 std::string random_text(std::mt19937& random, size_t characters) {
   constexpr const char32_t* kPool =
-      U"aaabcdefghij    \n\n\r\tABC'st'll.,!?-_()0123456789éößñжΩ你好ひカ한مहिท\u0301\u00a0\u3000🦙👩\u200d▁";
+      U"aaabcdefghij    "
+      U"\n\n\r\tABC'st'll.,!?-_()"
+      U"0123456789éößñжΩ你好ひカ한مहिท\u0301\u00a0\u3000🦙👩\u200d▁";
   std::uniform_int_distribution<size_t> pick(0, std::char_traits<char32_t>::length(kPool) - 1);
   std::string out;
   for (size_t i = 0; i < characters; ++i) append_utf8(kPool[pick(random)], out);
@@ -69,7 +71,8 @@ TEST(Tokenizer, LongWordsMergeAsShortOnesDo) {
     Ids expected;
     for (int part = 0; part < 12; ++part) {
       std::string word;
-      for (unsigned i = 0; i < 1 + random() % 12; ++i) word += static_cast<char>('a' + random() % 3);
+      for (unsigned i = 0; i < 1 + random() % 12; ++i)
+        word += static_cast<char>('a' + random() % 3);
       if (!text.empty()) {
         text += 'z';
         expected.push_back(*tokenizer->find("z"));
@@ -91,8 +94,8 @@ TEST(Tokenizer, WholeWordsComeBeforeMergesWhereTheFamilySaysSo) {
 
 TEST(Tokenizer, ByteLevelRoundTripsAnyText) {
   std::mt19937 random(3);
-  for (const char* pre : {"gpt-2", "llama-bpe", "qwen2", "deepseek-v3", "gpt-4o", "tekken", "falcon",
-                          "starcoder", "bloom", "kimi-k2", "default"}) {
+  for (const char* pre : {"gpt-2", "llama-bpe", "qwen2", "deepseek-v3", "gpt-4o", "tekken",
+                          "falcon", "starcoder", "bloom", "kimi-k2", "default"}) {
     const auto tokenizer = create(bpe_metadata(pre, {"h e", "a b", "Ġ a", "Ċ Ċ", "Ã ©"}));
     for (int i = 0; i < 50; ++i) {
       const std::string text = random_text(random, 80);
@@ -103,14 +106,13 @@ TEST(Tokenizer, ByteLevelRoundTripsAnyText) {
 
 TEST(Tokenizer, SentencePieceRoundTripsAnyText) {
   std::mt19937 random(4);
-  const auto tokenizer =
-      create(make_metadata("llama", spm_entries({{"▁", test::kNormal, -1},
-                                                 {"▁▁", test::kNormal, -2},
-                                                 {"a", test::kNormal, -3},
-                                                 {"b", test::kNormal, -4},
-                                                 {"▁a", test::kNormal, -5},
-                                                 {"ab", test::kNormal, -6},
-                                                 {"▁ab", test::kNormal, -7}})));
+  const auto tokenizer = create(make_metadata("llama", spm_entries({{"▁", test::kNormal, -1},
+                                                                    {"▁▁", test::kNormal, -2},
+                                                                    {"a", test::kNormal, -3},
+                                                                    {"b", test::kNormal, -4},
+                                                                    {"▁a", test::kNormal, -5},
+                                                                    {"ab", test::kNormal, -6},
+                                                                    {"▁ab", test::kNormal, -7}})));
   const EncodeOptions plain{.add_bos_eos = false};
   for (int i = 0; i < 300; ++i) {
     std::string text = random_text(random, 60);
@@ -126,20 +128,21 @@ TEST(Tokenizer, SentencePieceRoundTripsAnyText) {
 }
 
 TEST(Tokenizer, SentencePieceMergesByScoreAlsoInLongRuns) {
-  const auto tokenizer =
-      create(make_metadata("llama", spm_entries({{"a", test::kNormal, -9},
-                                                 {"b", test::kNormal, -9},
-                                                 {"aa", test::kNormal, -1},
-                                                 {"ab", test::kNormal, -2},
-                                                 {"aab", test::kNormal, -3},
-                                                 {"ba", test::kNormal, -4},
-                                                 {"z", test::kNormal, -9}})));
+  const auto tokenizer = create(make_metadata("llama", spm_entries({{"a", test::kNormal, -9},
+                                                                    {"b", test::kNormal, -9},
+                                                                    {"aa", test::kNormal, -1},
+                                                                    {"ab", test::kNormal, -2},
+                                                                    {"aab", test::kNormal, -3},
+                                                                    {"ba", test::kNormal, -4},
+                                                                    {"z", test::kNormal, -9}})));
   const EncodeOptions plain{.add_bos_eos = false};
   std::mt19937 random(5);
   for (int round = 0; round < 100; ++round) {
     std::string text;
-    for (int i = 0; i < 70; ++i) text += "ab"[random() % 2];  // one segment, longer than a short one
-    // The same by definition: merge the best-scored pair, the leftmost of equals, until none is left.
+    for (int i = 0; i < 70; ++i)
+      text += "ab"[random() % 2];  // one segment, longer than a short one
+    // The same by definition: merge the best-scored pair, the leftmost of equals, until none is
+    // left.
     std::vector<std::string> symbols = {"<0xE2>", "<0x96>", "<0x81>"};
     for (const char c : text) symbols.emplace_back(1, c);
     while (true) {
@@ -147,7 +150,11 @@ TEST(Tokenizer, SentencePieceMergesByScoreAlsoInLongRuns) {
       double best_score = -100;
       for (size_t i = 3; i + 1 < symbols.size(); ++i) {
         const std::string both = symbols[i] + symbols[i + 1];
-        const double score = both == "aa" ? -1 : both == "ab" ? -2 : both == "aab" ? -3 : both == "ba" ? -4 : -100;
+        const double score = both == "aa"    ? -1
+                             : both == "ab"  ? -2
+                             : both == "aab" ? -3
+                             : both == "ba"  ? -4
+                                             : -100;
         if (score > best_score) {
           best = static_cast<int>(i);
           best_score = score;
@@ -165,7 +172,9 @@ TEST(Tokenizer, SentencePieceMergesByScoreAlsoInLongRuns) {
 
 TEST(Tokenizer, SentencePieceTakesUnusedTokensApart) {
   const auto tokenizer = create(make_metadata(
-      "llama", spm_entries({{"a"}, {"b"}, {"c"}, {"▁"}, {"ab", test::kUnused, -1}, {"abc", test::kNormal, -2}})));
+      "llama",
+      spm_entries(
+          {{"a"}, {"b"}, {"c"}, {"▁"}, {"ab", test::kUnused, -1}, {"abc", test::kNormal, -2}})));
   const auto id = [&](const char* text) { return *tokenizer->find(text); };
   const EncodeOptions plain{.add_bos_eos = false};
   EXPECT_EQ(encode(*tokenizer, "abc", plain), (Ids{id("▁"), id("abc")}));
@@ -173,8 +182,13 @@ TEST(Tokenizer, SentencePieceTakesUnusedTokensApart) {
 }
 
 TEST(Tokenizer, TextCannotSpellControlTokens) {
-  const auto spm = create(make_metadata(
-      "llama", spm_entries({{"▁"}, {"<"}, {"/"}, {"s"}, {">"}, {"</", test::kNormal, 1}, {"s>", test::kNormal, 2}})));
+  const auto spm = create(make_metadata("llama", spm_entries({{"▁"},
+                                                              {"<"},
+                                                              {"/"},
+                                                              {"s"},
+                                                              {">"},
+                                                              {"</", test::kNormal, 1},
+                                                              {"s>", test::kNormal, 2}})));
   for (const Token token : encode(*spm, "</s><s><unk><0x41>", {.add_bos_eos = false})) {
     EXPECT_NE(token, spm->eos());
     EXPECT_NE(token, spm->bos());
@@ -197,7 +211,8 @@ TEST(Tokenizer, UserDefinedTokensAreAlwaysFoundTheLongestFirst) {
   EXPECT_EQ(encode(*tokenizer, "he<tool>he"), (Ids{id("he"), id("<tool>"), id("he")}));
   EXPECT_EQ(encode(*tokenizer, "<tool><tool><tool>"), (Ids{id("<tool><tool>"), id("<tool>")}));
   EXPECT_EQ(encode(*tokenizer, "<|x|>").size(), 5u);
-  EXPECT_EQ(encode(*tokenizer, "<|x|><tool>", {.parse_special = true}), (Ids{id("<|x|>"), id("<tool>")}));
+  EXPECT_EQ(encode(*tokenizer, "<|x|><tool>", {.parse_special = true}),
+            (Ids{id("<|x|>"), id("<tool>")}));
   // A token of half a character never matches inside one.
   EXPECT_EQ(encode(*tokenizer, "€‚").front(), id("€"));
   EXPECT_EQ(tokenizer->decode(encode(*tokenizer, "€‚")), "€‚");
@@ -233,7 +248,8 @@ TEST(Tokenizer, UnknownBytesAreUnkOrAnError) {
 }
 
 TEST(Tokenizer, GemmaFourMergesCharactersAndFallsBackToBytes) {
-  std::vector<Entry> entries = spm_entries({{"▁"}, {"a"}, {"b"}, {"ab"}, {"▁ab"}, {"\n"}, {"\n\n"}});
+  std::vector<Entry> entries =
+      spm_entries({{"▁"}, {"a"}, {"b"}, {"ab"}, {"▁ab"}, {"\n"}, {"\n\n"}});
   Metadata metadata = make_metadata("gemma4", entries);
   metadata.set_strings("tokenizer.ggml.merges", {"a b", "▁ ab"});
   metadata.set_uint32("tokenizer.ggml.bos_token_id", 1);
@@ -241,15 +257,24 @@ TEST(Tokenizer, GemmaFourMergesCharactersAndFallsBackToBytes) {
   const auto tokenizer = create(metadata);
   const auto id = [&](const char* text) { return *tokenizer->find(text); };
   const std::string text = "ab ab\n\né\n\n\n";
-  EXPECT_EQ(encode(*tokenizer, text),
-            (Ids{1, id("ab"), id("▁ab"), id("\n\n"), 3 + 0xc3, 3 + 0xa9, id("\n"), id("\n"), id("\n")}));
+  EXPECT_EQ(encode(*tokenizer, text), (Ids{1, id("ab"), id("▁ab"), id("\n\n"), 3 + 0xc3, 3 + 0xa9,
+                                           id("\n"), id("\n"), id("\n")}));
   EXPECT_EQ(tokenizer->decode(encode(*tokenizer, text, {.add_bos_eos = false})), text);
 }
 
 TEST(Tokenizer, WordPieceCleansSplitsAndMatchesTheLongest) {
-  const std::vector<Entry> entries = {
-      {"[PAD]", test::kControl}, {"[UNK]", test::kControl}, {"[CLS]", test::kControl},
-      {"[SEP]", test::kControl}, {"▁un"}, {"affa"}, {"ble"}, {"▁!"}, {"▁cafe"}, {"▁中"}, {"▁'"}, {"▁s"}};
+  const std::vector<Entry> entries = {{"[PAD]", test::kControl},
+                                      {"[UNK]", test::kControl},
+                                      {"[CLS]", test::kControl},
+                                      {"[SEP]", test::kControl},
+                                      {"▁un"},
+                                      {"affa"},
+                                      {"ble"},
+                                      {"▁!"},
+                                      {"▁cafe"},
+                                      {"▁中"},
+                                      {"▁'"},
+                                      {"▁s"}};
   const auto tokenizer = create(make_metadata("bert", entries));
   EXPECT_EQ(encode(*tokenizer, "Unaffable!"), (Ids{2, 4, 5, 6, 7, 3}));
   EXPECT_EQ(encode(*tokenizer, "CAFÉ 中中 \u0001\ufffd"), (Ids{2, 8, 9, 9, 3}));

@@ -86,7 +86,8 @@ std::string UgmTokenizer::normalize_text(std::string_view text) const {
   if (trim) {
     const auto ends_in_space = [&] {
       return out.size() >= kEscapedSpace.size() &&
-             out.compare(out.size() - kEscapedSpace.size(), kEscapedSpace.size(), kEscapedSpace) == 0;
+             out.compare(out.size() - kEscapedSpace.size(), kEscapedSpace.size(), kEscapedSpace) ==
+                 0;
     };
     while (ends_in_space()) out.resize(out.size() - kEscapedSpace.size());
   }
@@ -121,9 +122,8 @@ Status UgmTokenizer::encode_stretch(std::string_view text, bool /*after_special*
       const Token token = node_tokens_[node];
       if (token == kNoToken) continue;
       // A user-defined token's score counts as certain.
-      const float score = v.has(token, TokenAttribute::kUserDefined)
-                               ? 0.0f
-                               : v.scores[static_cast<size_t>(token)];
+      const float score =
+          v.has(token, TokenAttribute::kUserDefined) ? 0.0f : v.scores[static_cast<size_t>(token)];
       if (best[begin].score + score > best[end].score) {
         best[end] = {best[begin].score + score, begin, token};
       }

@@ -1,6 +1,6 @@
 // UTF-8 in and out, by the Unicode standard's table of well-formed sequences: no surrogates, no
-// overlong forms, nothing above U+10FFFF. Tokenizers work on checked text only (find_invalid_utf8 at
-// the door), so the decoding below needs no error path; the detokenizer meets any bytes and uses
+// overlong forms, nothing above U+10FFFF. Tokenizers work on checked text only (find_invalid_utf8
+// at the door), so the decoding below needs no error path; the detokenizer meets any bytes and uses
 // scan_utf8.
 #pragma once
 

@@ -11,7 +11,9 @@ constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kTypes = "tokenizer.ggml.token_type";
 constexpr const char* kScores = "tokenizer.ggml.scores";
 
-Error bad(std::string message) { return Error{ErrorCode::kBadModel, std::move(message)}; }
+Error bad(std::string message) {
+  return Error{ErrorCode::kBadModel, std::move(message)};
+}
 
 // A token's text in a message: short, and without bytes that could harm a terminal.
 std::string quoted(const std::string& text) {
@@ -95,14 +97,15 @@ Status Vocabulary::read_tokens(const Metadata& metadata) {
     }
     for (size_t i = 0; i < types.size(); ++i) {
       // 0, "undefined", marks padding entries of old converters.
-      attributes[i] = types[i] == 0 ? TokenAttribute::kUnused : static_cast<TokenAttribute>(types[i]);
+      attributes[i] =
+          types[i] == 0 ? TokenAttribute::kUnused : static_cast<TokenAttribute>(types[i]);
     }
   }
   if (kind == VocabularyKind::kSpm || kind == VocabularyKind::kUgm) {
     scores = TRY(metadata.get_floats(kScores));
     if (scores.size() != texts.size()) {
-      return bad(std::string(kScores) + " has " + std::to_string(scores.size()) +
-                 " entries, but " + kTokens + " has " + std::to_string(texts.size()));
+      return bad(std::string(kScores) + " has " + std::to_string(scores.size()) + " entries, but " +
+                 kTokens + " has " + std::to_string(texts.size()));
     }
   }
   return {};
@@ -143,9 +146,10 @@ Status Vocabulary::index_tokens() {
 
 Status Vocabulary::read_flags(const Metadata& metadata) {
   const bool sentence_piece = kind == VocabularyKind::kSpm || kind == VocabularyKind::kUgm;
-  // Byte-level files carry the flag by accident of conversion; their words already hold their space.
-  add_space_prefix =
-      TRY(metadata.get_bool_or("tokenizer.ggml.add_space_prefix", sentence_piece)) && sentence_piece;
+  // Byte-level files carry the flag by accident of conversion; their words already hold their
+  // space.
+  add_space_prefix = TRY(metadata.get_bool_or("tokenizer.ggml.add_space_prefix", sentence_piece)) &&
+                     sentence_piece;
   remove_extra_whitespaces =
       TRY(metadata.get_bool_or("tokenizer.ggml.remove_extra_whitespaces", false));
   treat_whitespace_as_suffix =

@@ -18,10 +18,10 @@
 namespace realm {
 
 enum class VocabularyKind {
-  kSpm,   // SentencePiece BPE: merges by score ("llama")
-  kBpe,   // merges by rank ("gpt2", "gemma4")
-  kWpm,   // WordPiece ("bert")
-  kUgm,   // SentencePiece unigram ("t5")
+  kSpm,  // SentencePiece BPE: merges by score ("llama")
+  kBpe,  // merges by rank ("gpt2", "gemma4")
+  kWpm,  // WordPiece ("bert")
+  kUgm,  // SentencePiece unigram ("t5")
 };
 
 class Vocabulary {
@@ -44,7 +44,7 @@ class Vocabulary {
 
   std::vector<std::string> texts;
   std::vector<TokenAttribute> attributes;
-  std::vector<float> scores;  // of kSpm and kUgm; empty otherwise
+  std::vector<float> scores;           // of kSpm and kUgm; empty otherwise
   std::array<Token, 256> byte_tokens;  // "<0x00>" to "<0xFF>", kNoToken where there is none
   bool has_all_bytes = false;
   size_t longest_text = 0;  // in bytes
@@ -53,7 +53,7 @@ class Vocabulary {
   Token sep = kNoToken, pad = kNoToken, mask = kNoToken;
   Token fim_prefix = kNoToken, fim_suffix = kNoToken, fim_middle = kNoToken;
   Token fim_pad = kNoToken, fim_repo = kNoToken, fim_separator = kNoToken;
-  std::vector<Token> eog;   // ascending
+  std::vector<Token> eog;    // ascending
   std::vector<bool> is_eog;  // by token
   bool add_bos = false, add_eos = false;
 
@@ -61,6 +61,8 @@ class Vocabulary {
   bool remove_extra_whitespaces = false;
   bool treat_whitespace_as_suffix = false;
   bool lowercase = true, strip_accents = true;  // of kWpm
+
+  std::vector<std::string> warnings;  // a sentence for each harmless flaw of the file
 
  private:
   Vocabulary() { byte_tokens.fill(kNoToken); }

@@ -1,6 +1,6 @@
-// Arbitrary metadata into Tokenizer::create, and text through whatever it accepts. The input is read
-// as a small language: each step takes bytes for a key, a type and values, so that most inputs come
-// near a real vocabulary.
+// Arbitrary metadata into Tokenizer::create, and text through whatever it accepts. The input is
+// read as a small language: each step takes bytes for a key, a type and values, so that most inputs
+// come near a real vocabulary.
 #include <cstdlib>
 
 #include "text/detokenizer.h"
@@ -31,11 +31,15 @@ class Input {
 
 constexpr const char* kModels[] = {"gpt2", "llama", "bert", "t5", "gemma4", "none", "?"};
 constexpr const char* kPres[] = {"gpt-2", "llama-bpe", "default", "gemma4", "tekken", "?"};
-constexpr const char* kIds[] = {"bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask",
-                                "cls", "fim_pre", "fim_pad", "prefix"};
-constexpr const char* kFlags[] = {"add_bos_token", "add_eos_token", "add_space_prefix",
-                                  "remove_extra_whitespaces", "treat_whitespace_as_suffix",
-                                  "normalizer.lowercase", "normalizer.strip_accents"};
+constexpr const char* kIds[] = {"bos",     "eos",  "eot", "eom",     "unknown", "seperator",
+                                "padding", "mask", "cls", "fim_pre", "fim_pad", "prefix"};
+constexpr const char* kFlags[] = {"add_bos_token",
+                                  "add_eos_token",
+                                  "add_space_prefix",
+                                  "remove_extra_whitespaces",
+                                  "treat_whitespace_as_suffix",
+                                  "normalizer.lowercase",
+                                  "normalizer.strip_accents"};
 
 Metadata read_metadata(Input& input) {
   std::vector<test::Entry> entries;

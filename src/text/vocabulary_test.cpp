@@ -16,7 +16,9 @@ using test::Entry;
 using test::make_metadata;
 using test::spm_entries;
 
-Metadata good_spm() { return make_metadata("llama", spm_entries({{"▁a", test::kNormal, -1}})); }
+Metadata good_spm() {
+  return make_metadata("llama", spm_entries({{"▁a", test::kNormal, -1}}));
+}
 
 void set_ints(Metadata& metadata, const std::string& key, std::vector<int64_t> values) {
   metadata.set(key, MetadataValue{MetadataArray(std::move(values)), GgufType::kInt32});
@@ -92,16 +94,18 @@ TEST(Vocabulary, RefusesArraysThatDoNotFit) {
 TEST(Vocabulary, RefusesDuplicatesAndForgivesEmptyTexts) {
   expect_error(make_metadata("llama", spm_entries({{"a"}, {"b"}, {"a"}})), ErrorCode::kBadModel,
                "'a' twice, as 259 and 261");
-  const auto tokenizer = expect_tokenizer(make_metadata("llama", spm_entries({{""}, {""}, {"▁a"}})));
+  const auto tokenizer =
+      expect_tokenizer(make_metadata("llama", spm_entries({{""}, {""}, {"▁a"}})));
   EXPECT_EQ(*tokenizer->encode("a"), (std::vector<Token>{1, 261}));
   EXPECT_FALSE(tokenizer->find(""));
   EXPECT_EQ(tokenizer->piece(259), "");
 }
 
 TEST(Vocabulary, RefusesByteTokensThatNameNoByte) {
-  for (const std::string text : {"<0x-1>", "<0xGG>", "<0x1>", "<0x100>", "0x41", "<0X41>", "", "<0x4 >",
-                                 "<0x\xff\xff>"}) {
-    Metadata metadata = make_metadata("llama", {{"<unk>", test::kUnknown}, {"a"}, {text, test::kByte}});
+  for (const std::string text :
+       {"<0x-1>", "<0xGG>", "<0x1>", "<0x100>", "0x41", "<0X41>", "", "<0x4 >", "<0x\xff\xff>"}) {
+    Metadata metadata =
+        make_metadata("llama", {{"<unk>", test::kUnknown}, {"a"}, {text, test::kByte}});
     metadata.set_bool("tokenizer.ggml.add_bos_token", false);
     expect_error(metadata, ErrorCode::kBadModel, "is marked as a byte");
   }
@@ -132,7 +136,10 @@ TEST(Vocabulary, ChecksSpecialIds) {
     EXPECT_EQ(tokenizer->eot(), kNoToken);
     EXPECT_EQ(tokenizer->fim_prefix(), kNoToken);
     EXPECT_EQ(tokenizer->sep(), kNoToken);
+    ASSERT_EQ(tokenizer->warnings().size(), 1u);
+    EXPECT_EQ(tokenizer->warnings()[0].rfind(std::string(key) + " is 2147483648, outside", 0), 0u);
   }
+  EXPECT_TRUE(expect_tokenizer(good_spm())->warnings().empty());
   Metadata none = good_spm();
   none.set_uint32("tokenizer.ggml.eos_token_id", 0xffffffffu);
   EXPECT_EQ(expect_tokenizer(none)->eos(), kNoToken);
@@ -183,9 +190,9 @@ TEST(Vocabulary, FindsTheTokensThatEndGeneration) {
   EXPECT_FALSE(tokenizer->adds_bos()) << "the family adds BOS, but the file has none";
 
   // gpt-oss: <|end|> parts messages of one answer.
-  const auto harmony = expect_tokenizer(
-      bpe_metadata("gpt-4o", {"h e"},
-                   {{"<|return|>", test::kControl}, {"<|call|>", test::kControl}, {"<|end|>", test::kControl}}));
+  const auto harmony = expect_tokenizer(bpe_metadata(
+      "gpt-4o", {"h e"},
+      {{"<|return|>", test::kControl}, {"<|call|>", test::kControl}, {"<|end|>", test::kControl}}));
   EXPECT_TRUE(harmony->is_eog(257));
   EXPECT_TRUE(harmony->is_eog(258));
   EXPECT_FALSE(harmony->is_eog(259));
@@ -211,9 +218,11 @@ TEST(Vocabulary, RefusesBrokenCharsmaps) {
   expect_error(with_map({4, 0, 0, 0, 0, 0, 0, 0}), ErrorCode::kBadModel, "cut off");
   expect_error(with_map({4, 0, 0, 0, 0, 0, 0, 0, 'x'}), ErrorCode::kBadModel, "cut off");
   expect_error(with_map({300, 0, 0, 0}), ErrorCode::kBadModel, key);
+  // A trie of no units matches nothing.
+  EXPECT_EQ(*expect_tokenizer(with_map({0, 0, 0, 0, 0}))->encode("a"),
+            (std::vector<Token>{3, 4, 1}));
   // A trie whose every unit points far outside: found to match nothing.
-  const auto tokenizer =
-      expect_tokenizer(with_map({4, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 'x', 0}));
+  const auto tokenizer = expect_tokenizer(with_map({4, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 'x', 0}));
   EXPECT_EQ(*tokenizer->encode("a", {.add_bos_eos = false}), (std::vector<Token>{3, 4}));
   EXPECT_EQ(*tokenizer->encode("a"), (std::vector<Token>{3, 4, 1}));
 }

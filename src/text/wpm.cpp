@@ -114,9 +114,9 @@ void WpmTokenizer::encode_word(std::string_view word, std::vector<Token>& out) c
 std::string clean_up_spaces(std::string_view text) {
   // In this order, each over the whole text.
   constexpr std::pair<std::string_view, std::string_view> kReplacements[] = {
-      {" .", "."},    {" ?", "?"},   {" !", "!"},   {" ,", ","},  {" ' ", "'"},
-      {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"},
-      {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   std::string result(text), next;
   for (const auto& [from, to] : kReplacements) {
     next.clear();

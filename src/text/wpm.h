@@ -1,6 +1,7 @@
 // BERT's WordPiece: text is cleaned, lowered and stripped of accents as the model asks, split at
 // white space and around every sign, and each word is cut into the longest tokens from its left.
-// GGUF writes a token that starts a word with U+2581 in front, and one that continues it without "##".
+// GGUF writes a token that starts a word with U+2581 in front, and one that continues it without
+// "##".
 #pragma once
 
 #include <memory>

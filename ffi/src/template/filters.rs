@@ -55,6 +55,7 @@ pub fn register(environment: &mut Environment) {
     });
 
     environment.add_function(operators::BOUNDED, limits::bounded);
+    environment.add_function(operators::KEPT, limits::kept);
     environment.add_function("namespace", limits::namespace);
     environment.add_function("dict", dict);
     environment.add_function("joiner", minijinja_contrib::globals::joiner);

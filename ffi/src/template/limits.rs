@@ -5,15 +5,25 @@
 use minijinja::value::{Value, ValueKind, ValueOrKwargs};
 use minijinja::{Error, ErrorKind, State};
 
-/// JSON comes in with at most 128 levels.
+/// Of one value; JSON comes in with at most 128 levels. A namespace can grow after it was measured,
+/// so a list of namespaces may have twice as many, but no more: no namespace holds another.
 const DEPTH_MAX: usize = 256;
 /// What a visit costs, in parts of a step.
 const PARTS_PER_STEP: u64 = 32;
-const CONTAINER_PARTS: u64 = 8;
+const CONTAINER_PARTS: u64 = 16;
 
 /// `value`, or an error where it is nested too deeply. Charges for its size.
 pub fn bounded(state: &State, value: Value) -> Result<Value, Error> {
-    let mut meter = Meter { state, parts: 0 };
+    measured(state, value, false)
+}
+
+/// The same for a value that goes into a namespace, and so must not hold one: it could be itself.
+pub fn kept(state: &State, value: Value) -> Result<Value, Error> {
+    measured(state, value, true)
+}
+
+fn measured(state: &State, value: Value, is_kept: bool) -> Result<Value, Error> {
+    let mut meter = Meter { state, is_kept, parts: 0 };
     // minijinja's sums and slices of lists are lazy: views of views would be gone through again
     // and again.
     let is_lazy = value.kind() == ValueKind::Iterable
@@ -32,6 +42,7 @@ pub fn bounded(state: &State, value: Value) -> Result<Value, Error> {
 
 struct Meter<'a, 'b, 'c> {
     state: &'a State<'b, 'c>,
+    is_kept: bool,
     parts: u64,
 }
 
@@ -57,8 +68,8 @@ impl Meter<'_, '_, '_> {
         if depth >= DEPTH_MAX {
             return fail(format!("a value is nested deeper than {DEPTH_MAX} levels"));
         }
-        if object.type_name().ends_with("::Namespace") {
-            return fail("a namespace cannot be kept inside of another value".to_string());
+        if self.is_kept && object.type_name().ends_with("::Namespace") {
+            return fail("a namespace cannot be kept inside of another".to_string());
         }
         if super::generator::is_generator(value) {
             // Going through it would use it up; its items were measured when they were made.
@@ -78,11 +89,11 @@ impl Meter<'_, '_, '_> {
     }
 }
 
-/// namespace(): the one value that can change, and so must not come to hold itself.
+/// namespace() of values that it may hold.
 pub fn namespace(state: &State, defaults: Option<ValueOrKwargs>) -> Result<Value, Error> {
     if let Some(defaults) = &defaults {
         for name in defaults.try_iter()? {
-            bounded(state, defaults.get_item(&name)?)?;
+            kept(state, defaults.get_item(&name)?)?;
         }
     }
     minijinja::functions::namespace(defaults)

@@ -5,12 +5,13 @@
 //! filter does; that covers what templates write. And, so that no template builds values without
 //! bounds (limits.rs), what makes or keeps containers:
 //!   [a, b]  {"k": a}  (a, b)   ->  realm_bounded([a, b]) ...
-//!   {% set ns.x = a %}         ->  {% set ns.x = realm_bounded((a)) %}
+//!   {% set ns.x = a %}         ->  {% set ns.x = realm_kept((a)) %}
 //!   a + b, without a literal   ->  realm_bounded((a + b))
 
 pub const PERCENT: &str = "realm.percent";
 pub const MARKUP_ADD: &str = "realm.markup_add";
 pub const BOUNDED: &str = "realm_bounded";
+pub const KEPT: &str = "realm_kept";
 /// minijinja parses chains of operators recursively; real tags stay below a few hundred.
 const TOKENS_MAX: usize = 8192;
 
@@ -115,17 +116,17 @@ pub fn rewrite(text: &str, is_block: bool) -> Option<String> {
         return Some(out.finish());
     };
     out.copy(0, targets_end + 1);
-    let is_kept = statement == "set"
-        && (tokens[..targets_end].iter().any(|token| token.is("."))
-            || has_open_comma(&tokens[targets_end..end]));
-    if is_kept {
+    let is_attribute =
+        statement == "set" && tokens[..targets_end].iter().any(|token| token.is("."));
+    let is_bare_tuple = statement == "set" && has_open_comma(&tokens[targets_end..end]);
+    if is_attribute || is_bare_tuple {
         // Twice, for the value may be a tuple without brackets of its own.
-        out.open_bounded();
+        out.open_call(if is_attribute { KEPT } else { BOUNDED });
         let value_start = targets_end + 1;
         // A sum that is all of the value is not measured twice.
         let is_sum = operand_end(&tokens, value_start, end, Level::Sum) == end;
         out.emit(value_start, end, !is_sum);
-        out.close_bounded();
+        out.close_call();
     } else {
         out.emit(targets_end + 1, end, true);
     }
@@ -171,13 +172,13 @@ impl Rewriter<'_> {
         self.out
     }
 
-    fn open_bounded(&mut self) {
+    fn open_call(&mut self, function: &str) {
         self.out.push(' ');
-        self.out.push_str(BOUNDED);
+        self.out.push_str(function);
         self.out.push_str("((");
     }
 
-    fn close_bounded(&mut self) {
+    fn close_call(&mut self) {
         self.out.push_str("))");
     }
 
@@ -196,9 +197,9 @@ impl Rewriter<'_> {
                     at
                 };
                 if sum_end > at && is_open_sum(&tokens[at..sum_end]) {
-                    self.open_bounded();
+                    self.open_call(BOUNDED);
                     self.emit(at, sum_end, false);
-                    self.close_bounded();
+                    self.close_call();
                     at = sum_end;
                     continue;
                 }

@@ -55,6 +55,8 @@ struct Kernels {
                            int64_t n);
   void (*add)(const float* a, const float* b, float* out, int64_t n);
   void (*to_f16)(const float* x, uint16_t* out, int64_t n);
+  // Q8_0 blocks, the bytes that the format table's encoder writes; n a multiple of 32.
+  void (*to_q8_0)(const float* x, uint8_t* out, int64_t n);
   void (*attention)(const AttentionTile& tile);
   // out[t * out_stride + r] = dot(x row t, weight row r) for 16 or fewer weight rows.
   void (*dot_rows)(FloatType type, const uint8_t* weight, int64_t row_bytes, int num_rows,

@@ -7,7 +7,7 @@ namespace realm::cpu {
 const Kernels* scalar_kernels() {
   using namespace scalar;
   static const Kernels kernels = {rms_norm,  rope,     gated_activation, add_rows, to_f16,
-                                  attention, dot_rows, quantize_row};
+                                  to_q8_0,   attention, dot_rows,        quantize_row};
   return &kernels;
 }
 

@@ -2,14 +2,13 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/rows.h"
-#include "formats/quant/quant_table.h"
 
 namespace realm::cpu {
 namespace {
 
 // One head's row into its place in the cache.
-void store_row(Context& context, const TensorView& cache, const BlockFormat& format, int64_t slot,
-               int64_t head, const float* x) {
+void store_row(Context& context, const TensorView& cache, int64_t slot, int64_t head,
+               const float* x) {
   const int64_t dim = cache.dim(3);
   std::byte* to = cache.data + slot / kPageTokens * cache.stride[0] + head * cache.stride[1] +
                   slot % kPageTokens * cache.stride[2];
@@ -20,23 +19,21 @@ void store_row(Context& context, const TensorView& cache, const BlockFormat& for
     case DType::kF16:
       context.kernels.to_f16(x, reinterpret_cast<uint16_t*>(to), dim);
       break;
-    default:
-      format.encode(x, to, dim, nullptr);
+    default:  // Q8_0: check_op lets no other type pass
+      context.kernels.to_q8_0(x, reinterpret_cast<uint8_t*>(to), dim);
   }
 }
 
 }  // namespace
 
 Status run(Context& context, const StoreKv& op) {
-  const BlockFormat& k_format = *find_block_format(op.k_cache.dtype);
-  const BlockFormat& v_format = *find_block_format(op.v_cache.dtype);
   const int64_t heads = op.k.dim(1);
   const RowWalker k(op.k), v(op.v);
   const int64_t* slots = op.slots.as<const int64_t>();
   for_row_pieces(context.pool, k.num_rows(), 2 * op.k.dim(2), [&](int64_t row) {
     const int64_t slot = slots[row / heads], head = row % heads;
-    store_row(context, op.k_cache, k_format, slot, head, k.row(row));
-    store_row(context, op.v_cache, v_format, slot, head, v.row(row));
+    store_row(context, op.k_cache, slot, head, k.row(row));
+    store_row(context, op.v_cache, slot, head, v.row(row));
   });
   return {};
 }

@@ -3,8 +3,8 @@
 // partial sums into one vector whose lanes are rows, and the float arithmetic goes on from there.
 // Weights are read once per four tokens; with one token the limit is memory.
 #define REALM_ISA avx2
+#include "backends/cpu/format_kernels.h"
 #include "backends/cpu/matmul_avx2.h"
-#include "backends/cpu/unpacked_codes.h"
 
 namespace realm::cpu::avx2 {
 namespace {
@@ -62,7 +62,7 @@ REALM_INLINE void prefetch_next(const RowPointers& rows, int64_t row_bytes, int6
                                 int64_t end) {
   for (int r = 0; r < 8; ++r) {
     const char* p = reinterpret_cast<const char*>(rows.row[r] + 8 * row_bytes);
-    for (int64_t at = begin; at < end; at += 64) _mm_prefetch(p + at, _MM_HINT_T0);
+    for (int64_t at = begin; at < end; at += 64) _mm_prefetch(p + at, _MM_HINT_T1);
   }
 }
 
@@ -310,59 +310,21 @@ REALM_INLINE void dot_tokens(const WeightRows& weights, const QuantizedTokens& x
 }
 
 template <typename F>
-void dot_of(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
-            int64_t out_stride) {
-  int64_t t = 0;
-  for (; t + 4 <= num_tokens; t += 4) dot_tokens<F, 4>(weights, x, t, out, out_stride);
-  for (; t + 2 <= num_tokens; t += 2) dot_tokens<F, 2>(weights, x, t, out, out_stride);
-  if (t < num_tokens) dot_tokens<F, 1>(weights, x, t, out, out_stride);
-}
-
-using DotKernel = void (*)(const WeightRows&, const QuantizedTokens&, int64_t, float*, int64_t);
-
-struct DotRow {
-  DType type;
-  DotKernel kernel;
-};
-
-constexpr DotRow kDotRows[] = {
-    {DType::kQ4_0, dot_of<CodesQ4_0>},       {DType::kQ4_1, dot_of<CodesQ4_1>},
-    {DType::kQ5_0, dot_of<CodesQ5_0>},       {DType::kQ5_1, dot_of<CodesQ5_1>},
-    {DType::kQ8_0, dot_of<CodesQ8_0>},       {DType::kQ8_1, dot_of<CodesQ8_1>},
-    {DType::kIQ4_NL, dot_of<CodesIQ4_NL>},   {DType::kMXFP4, dot_of<CodesMXFP4>},
-    {DType::kNVFP4, dot_of<CodesNVFP4>},     {DType::kQ1_0, dot_of<CodesQ1_0>},
-    {DType::kQ2_K, dot_of<CodesQ2_K>},       {DType::kQ3_K, dot_of<CodesQ3_K>},
-    {DType::kQ4_K, dot_of<CodesQ4_K>},       {DType::kQ5_K, dot_of<CodesQ5_K>},
-    {DType::kQ6_K, dot_of<CodesQ6_K>},       {DType::kTQ2_0, dot_of<CodesTQ2_0>},
-    {DType::kIQ4_XS, dot_of<CodesIQ4_XS>},   {DType::kIQ2_XXS, dot_of<CodesIQ2_XXS>},
-    {DType::kIQ2_XS, dot_of<CodesIQ2_XS>},   {DType::kIQ2_S, dot_of<CodesIQ2_S>},
-    {DType::kIQ3_XXS, dot_of<CodesIQ3_XXS>}, {DType::kIQ3_S, dot_of<CodesIQ3_S>},
-    {DType::kIQ1_S, dot_of<CodesIQ1_S>},     {DType::kIQ1_M, dot_of<CodesIQ1_M>},
-};
-
-DotKernel unpacking_dot(const UnpackShape& shape) {
-  if (shape.elements == 256) {
-    if (shape.has_min) {
-      return shape.sub_block == 16 ? dot_of<UnpackedSuper<16, true>>
-                                   : dot_of<UnpackedSuper<32, true>>;
-    }
-    return shape.sub_block == 16 ? dot_of<UnpackedSuper<16, false>>
-                                 : dot_of<UnpackedSuper<32, false>>;
+struct Dot {
+  static void run(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens,
+                  float* out, int64_t out_stride) {
+    int64_t t = 0;
+    for (; t + 2 <= num_tokens; t += 2) dot_tokens<F, 2>(weights, x, t, out, out_stride);
+    if (t < num_tokens) dot_tokens<F, 1>(weights, x, t, out, out_stride);
   }
-  if (shape.has_min) return dot_of<UnpackedSmall<32, true>>;
-  return shape.sub_block == 16 ? dot_of<UnpackedSmall<16, false>>
-                               : dot_of<UnpackedSmall<32, false>>;
-}
+};
 
 }  // namespace
 
 void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
          int64_t out_stride, uint8_t*) {
-  for (const DotRow& row : kDotRows) {
-    if (row.type == weights.format->type)
-      return row.kernel(weights, x, num_tokens, out, out_stride);
-  }
-  unpacking_dot(weights.format->shape)(weights, x, num_tokens, out, out_stride);
+  using Function = void (*)(const WeightRows&, const QuantizedTokens&, int64_t, float*, int64_t);
+  kernel_for<Function, Dot> (*weights.format)(weights, x, num_tokens, out, out_stride);
 }
 
 }  // namespace realm::cpu::avx2

@@ -12,8 +12,8 @@
 //
 // Limits per core and cycle with two multiplies: 64 products in bytes, 32 in words.
 #define REALM_ISA avx2
+#include "backends/cpu/format_kernels.h"
 #include "backends/cpu/matmul_avx2.h"
-#include "backends/cpu/unpacked_codes.h"
 
 namespace realm::cpu::avx2 {
 namespace {
@@ -202,7 +202,7 @@ REALM_INLINE void store_halves(float* to, const uint16_t* halves) {
 // one row to the next, and from one panel to the next, is more than the hardware foresees.
 REALM_INLINE void prefetch(const uint8_t* p, int64_t bytes) {
   for (int64_t at = 0; at < bytes + 63; at += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(p + at), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(p + at), _MM_HINT_T1);
   }
 }
 
@@ -603,53 +603,19 @@ void panel_of(const WeightRows& weights, const QuantizedTokens& x, int64_t num_t
   }
 }
 
-using PanelKernel = void (*)(const WeightRows&, const QuantizedTokens&, int64_t, float*, int64_t,
-                             uint8_t*);
-
-struct PanelRow {
-  DType type;
-  PanelKernel kernel;
+template <typename F>
+struct PanelProduct {
+  static constexpr auto run = panel_of<F>;
 };
-
-constexpr PanelRow kPanelKernels[] = {
-    {DType::kQ4_0, panel_of<CodesQ4_0>},       {DType::kQ4_1, panel_of<CodesQ4_1>},
-    {DType::kQ5_0, panel_of<CodesQ5_0>},       {DType::kQ5_1, panel_of<CodesQ5_1>},
-    {DType::kQ8_0, panel_of<CodesQ8_0>},       {DType::kQ8_1, panel_of<CodesQ8_1>},
-    {DType::kIQ4_NL, panel_of<CodesIQ4_NL>},   {DType::kMXFP4, panel_of<CodesMXFP4>},
-    {DType::kNVFP4, panel_of<CodesNVFP4>},     {DType::kQ1_0, panel_of<CodesQ1_0>},
-    {DType::kQ2_K, panel_of<CodesQ2_K>},       {DType::kQ3_K, panel_of<CodesQ3_K>},
-    {DType::kQ4_K, panel_of<CodesQ4_K>},       {DType::kQ5_K, panel_of<CodesQ5_K>},
-    {DType::kQ6_K, panel_of<CodesQ6_K>},       {DType::kTQ2_0, panel_of<CodesTQ2_0>},
-    {DType::kIQ4_XS, panel_of<CodesIQ4_XS>},   {DType::kIQ2_XXS, panel_of<CodesIQ2_XXS>},
-    {DType::kIQ2_XS, panel_of<CodesIQ2_XS>},   {DType::kIQ2_S, panel_of<CodesIQ2_S>},
-    {DType::kIQ3_XXS, panel_of<CodesIQ3_XXS>}, {DType::kIQ3_S, panel_of<CodesIQ3_S>},
-    {DType::kIQ1_S, panel_of<CodesIQ1_S>},     {DType::kIQ1_M, panel_of<CodesIQ1_M>},
-};
-
-PanelKernel unpacking_panel(const UnpackShape& shape) {
-  if (shape.elements == 256) {
-    if (shape.has_min) {
-      return shape.sub_block == 16 ? panel_of<UnpackedSuper<16, true>>
-                                   : panel_of<UnpackedSuper<32, true>>;
-    }
-    return shape.sub_block == 16 ? panel_of<UnpackedSuper<16, false>>
-                                 : panel_of<UnpackedSuper<32, false>>;
-  }
-  if (shape.has_min) return panel_of<UnpackedSmall<32, true>>;
-  return shape.sub_block == 16 ? panel_of<UnpackedSmall<16, false>>
-                               : panel_of<UnpackedSmall<32, false>>;
-}
 
 }  // namespace
 
 void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
            int64_t out_stride, uint8_t* scratch) {
-  for (const PanelRow& row : kPanelKernels) {
-    if (row.type == weights.format->type) {
-      return row.kernel(weights, x, num_tokens, out, out_stride, scratch);
-    }
-  }
-  unpacking_panel(weights.format->shape)(weights, x, num_tokens, out, out_stride, scratch);
+  using Function =
+      void (*)(const WeightRows&, const QuantizedTokens&, int64_t, float*, int64_t, uint8_t*);
+  kernel_for<Function, PanelProduct> (*weights.format)(weights, x, num_tokens, out, out_stride,
+                                                       scratch);
 }
 
 int64_t panel_scratch_bytes(int64_t num_tokens) {

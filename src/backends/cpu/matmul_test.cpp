@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
@@ -87,6 +89,7 @@ struct Activations {
   int64_t tokens, k;
   int group;
   std::vector<int8_t> codes;
+  std::vector<uint8_t> biased;
   std::vector<float> scales;
   std::vector<int16_t> sums;
 
@@ -101,10 +104,15 @@ struct Activations {
           QuantizedRow{codes.data() + t * k, scales.data() + t * (k / group),
                        sums.data() + t * (k / 16)});
     }
+    for (const int8_t code : codes) biased.push_back(static_cast<uint8_t>(code + 128));
   }
   QuantizedTokens view(int64_t first_token = 0) const {
-    return {codes.data() + first_token * k, scales.data() + first_token * (k / group),
-            sums.data() + first_token * (k / 16), k, group};
+    return {codes.data() + first_token * k,
+            biased.data() + first_token * k,
+            scales.data() + first_token * (k / group),
+            sums.data() + first_token * (k / 16),
+            k,
+            group};
   }
 };
 

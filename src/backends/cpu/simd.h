@@ -258,8 +258,13 @@ REALM_INLINE Vec add(Vec a, Vec b) { REALM_EACH_QUARTER(vaddq_f32(a.q[i], b.q[i]
 REALM_INLINE Vec sub(Vec a, Vec b) { REALM_EACH_QUARTER(vsubq_f32(a.q[i], b.q[i])); }
 REALM_INLINE Vec mul(Vec a, Vec b) { REALM_EACH_QUARTER(vmulq_f32(a.q[i], b.q[i])); }
 REALM_INLINE Vec div(Vec a, Vec b) { REALM_EACH_QUARTER(vdivq_f32(a.q[i], b.q[i])); }
-REALM_INLINE Vec max(Vec a, Vec b) { REALM_EACH_QUARTER(vmaxq_f32(a.q[i], b.q[i])); }
-REALM_INLINE Vec min(Vec a, Vec b) { REALM_EACH_QUARTER(vminq_f32(a.q[i], b.q[i])); }
+// The second where either is NaN, as on x86; vmaxq_f32 would give NaN.
+REALM_INLINE Vec max(Vec a, Vec b) {
+  REALM_EACH_QUARTER(vbslq_f32(vcgtq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
+}
+REALM_INLINE Vec min(Vec a, Vec b) {
+  REALM_EACH_QUARTER(vbslq_f32(vcltq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
+}
 REALM_INLINE Vec exp2_int(Vec n) {
   REALM_EACH_QUARTER(vreinterpretq_f32_s32(
       vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.q[i]), vdupq_n_s32(127)), 23)));

@@ -98,6 +98,10 @@ Result<double> pattern_value(const JsonObject& config, const char* field, const 
   return fallback;
 }
 
+bool is_pair_type(DType type) {
+  return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16;
+}
+
 struct Pair {
   const TensorInfo* a = nullptr;
   const TensorInfo* b = nullptr;
@@ -150,10 +154,7 @@ Result<std::map<std::string, Pair>> collect_pairs(const TensorDirectory& weights
     PairName name;
     if (!parse_pair_name(tensor.name, name)) return fail("is not one of a LoRA pair");
     if (tensor.shape.size() != 2) return fail("has shape " + shape_text(tensor.shape));
-    if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
-        tensor.dtype != DType::kBF16) {
-      return fail("has type " + dtype_name(tensor.dtype));
-    }
+    if (!is_pair_type(tensor.dtype)) return fail("has type " + dtype_name(tensor.dtype));
     Pair& pair = pairs[name.module];
     const TensorInfo*& slot = name.is_a ? pair.a : pair.b;
     if (slot != nullptr) return fail("is there for a second adapter");
@@ -262,10 +263,13 @@ Status convert_adapter(const std::string& folder, const std::string& base,
   const auto weights = TRY(open_safetensors(weights_path));
   const auto pairs = TRY(collect_pairs(*weights, weights_path));
   DType type = pairs.begin()->second.a->dtype;
-  if (settings.type != "auto") type = TRY(find_writable_format(settings.type))->type;
-  if (type != DType::kF32 && type != DType::kF16 && type != DType::kBF16) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "an adapter is written as F32, F16 or BF16, not " + settings.type};
+  if (settings.type != "auto") {
+    const BlockFormat* named = find_block_format(settings.type);
+    if (named == nullptr || !is_pair_type(named->type)) {
+      return Error{ErrorCode::kInvalidArgument,
+                   "an adapter is written as F32, F16 or BF16, not " + quoted_name(settings.type)};
+    }
+    type = named->type;
   }
   const BlockFormat& format = *find_block_format(type);
 

@@ -10,9 +10,9 @@
 namespace realm::hf {
 
 struct ConvertSettings {
-  // "auto" keeps the checkpoint's own element type; else any name of the quant table that can be
-  // encoded without an importance matrix ("F16", "Q8_0", ...). It applies to matrices; norms,
-  // biases and other vectors are F32 always.
+  // "auto" keeps the checkpoint's own element type; else a type by the name GGUF users know
+  // (quant_mix.h: "F16", "Q8_0", "Q4_K_M", ...), for those that need no importance matrix. It
+  // decides over matrices; norms, biases and other vectors are F32 always.
   std::string type = "auto";
   // Called before each tensor with its index and their number.
   std::function<void(size_t, size_t)> on_tensor;

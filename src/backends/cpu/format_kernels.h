@@ -1,6 +1,7 @@
-// Formats without a struct of their own in block_codes.h, through BlockFormat::unpack: right for
-// every format, present or future, and slower. A block (of a small format: 32 elements of one) is
-// unpacked into a buffer that then looks like a format with plain int8 codes.
+// Which struct of block_codes.h a kernel is instantiated with for a format (kernel_for), and the ones
+// for formats that have none there, through BlockFormat::unpack: right for every format, present or
+// future, and slower. A block (of a small format: 32 elements of one) is unpacked into a buffer that
+// then looks like a format with plain int8 codes.
 //
 // Included only by files that define REALM_ISA, under the rules of simd.h.
 #pragma once
@@ -112,6 +113,41 @@ REALM_INLINE const uint8_t* block_at(const BlockFormat& format, const uint8_t* b
   } else {
     return block;
   }
+}
+
+// Kernel<F>::run for a format: its own F, or the one that fits its unpacked shape.
+template <typename Function, template <typename> class Kernel>
+Function kernel_for(const BlockFormat& format) {
+  struct Row {
+    DType type;
+    Function run;
+  };
+  static constexpr Row kRows[] = {
+      {DType::kQ4_0, Kernel<CodesQ4_0>::run},     {DType::kQ4_1, Kernel<CodesQ4_1>::run},
+      {DType::kQ5_0, Kernel<CodesQ5_0>::run},     {DType::kQ5_1, Kernel<CodesQ5_1>::run},
+      {DType::kQ8_0, Kernel<CodesQ8_0>::run},     {DType::kQ8_1, Kernel<CodesQ8_1>::run},
+      {DType::kQ2_K, Kernel<CodesQ2_K>::run},     {DType::kQ3_K, Kernel<CodesQ3_K>::run},
+      {DType::kQ4_K, Kernel<CodesQ4_K>::run},     {DType::kQ5_K, Kernel<CodesQ5_K>::run},
+      {DType::kQ6_K, Kernel<CodesQ6_K>::run},     {DType::kIQ2_XXS, Kernel<CodesIQ2_XXS>::run},
+      {DType::kIQ2_XS, Kernel<CodesIQ2_XS>::run}, {DType::kIQ3_XXS, Kernel<CodesIQ3_XXS>::run},
+      {DType::kIQ1_S, Kernel<CodesIQ1_S>::run},   {DType::kIQ4_NL, Kernel<CodesIQ4_NL>::run},
+      {DType::kIQ3_S, Kernel<CodesIQ3_S>::run},   {DType::kIQ2_S, Kernel<CodesIQ2_S>::run},
+      {DType::kIQ4_XS, Kernel<CodesIQ4_XS>::run}, {DType::kIQ1_M, Kernel<CodesIQ1_M>::run},
+      {DType::kTQ2_0, Kernel<CodesTQ2_0>::run},   {DType::kMXFP4, Kernel<CodesMXFP4>::run},
+      {DType::kNVFP4, Kernel<CodesNVFP4>::run},   {DType::kQ1_0, Kernel<CodesQ1_0>::run},
+  };
+  for (const Row& row : kRows) {
+    if (row.type == format.type) return row.run;
+  }
+  const bool by_16 = format.shape.sub_block == 16;
+  if (format.shape.elements == 256) {
+    if (format.shape.has_min) {
+      return by_16 ? Kernel<UnpackedSuper<16, true>>::run : Kernel<UnpackedSuper<32, true>>::run;
+    }
+    return by_16 ? Kernel<UnpackedSuper<16, false>>::run : Kernel<UnpackedSuper<32, false>>::run;
+  }
+  if (format.shape.has_min) return Kernel<UnpackedSmall<32, true>>::run;
+  return by_16 ? Kernel<UnpackedSmall<16, false>>::run : Kernel<UnpackedSmall<32, false>>::run;
 }
 
 }  // namespace
