@@ -4,6 +4,7 @@
 #include <langinfo.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -24,6 +25,7 @@ struct LineEditor::State {
   std::wstring prompt;
   std::wstring interrupted_line;  // what had been typed when a signal ended the wait
   bool interrupted = false;
+  termios original = {};
 };
 
 namespace {
@@ -78,6 +80,16 @@ int read_character(const InterruptScope& scope, wchar_t* out) {
   }
 }
 
+// While nobody reads: what is typed waits unseen for the next prompt, keys as keys. In the
+// terminal's line mode it would be printed into the answer, and Ctrl-D would arrive as a zero byte.
+void wait_unseen(const termios& original) {
+  termios quiet = original;
+  quiet.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+  quiet.c_cc[VMIN] = 1;
+  quiet.c_cc[VTIME] = 0;
+  tcsetattr(STDIN_FILENO, TCSANOW, &quiet);
+}
+
 void* client_data(EditLine* editor) {
   void* data = nullptr;
   el_wget(editor, EL_CLIENTDATA, &data);
@@ -128,7 +140,8 @@ Result<std::unique_ptr<LineEditor>> LineEditor::create(const InterruptScope& sco
   state->scope = &scope;
   state->color = color;
   state->history_path = history_path;
-  state->editor = el_init("realm", stdin, stdout, stderr);
+  const bool is_tty = tcgetattr(STDIN_FILENO, &state->original) == 0;
+  state->editor = is_tty ? el_init("realm", stdin, stdout, stderr) : nullptr;
   if (state->editor == nullptr) {
     return Error{ErrorCode::kUnavailable,
                  "the terminal cannot be used for editing lines; give the prompt as an argument"};
@@ -154,6 +167,7 @@ Result<std::unique_ptr<LineEditor>> LineEditor::create(const InterruptScope& sco
     if (!history_path.empty()) history_w(state->history, &event, H_LOAD, history_path.c_str());
     el_wset(editor, EL_HIST, history_w, state->history);
   }
+  wait_unseen(state->original);
   return std::unique_ptr<LineEditor>(new LineEditor(std::move(state)));
 }
 
@@ -171,6 +185,7 @@ LineEditor::~LineEditor() {
     history_wend(state_->history);
   }
   el_end(state_->editor);
+  tcsetattr(STDIN_FILENO, TCSANOW, &state_->original);
 }
 
 LineRead LineEditor::read_line(std::string_view prompt) {
@@ -193,6 +208,7 @@ LineRead LineEditor::read_line(std::string_view prompt) {
   int count = 0;
   const wchar_t* line = el_wgets(state.editor, &count);
   bracketed_paste(false);
+  wait_unseen(state.original);
 
   if (state.interrupted) {
     std::fputs("^C\n", stdout);

@@ -34,6 +34,11 @@ namespace {
       for (const char c : read.text) shown += c == '\n' ? std::string("|") : std::string(1, c);
       std::printf("%s>\n", shown.c_str());
       std::fflush(stdout);
+      if (read.text == "busy") {
+        usleep(200000);
+        std::printf("done\n");
+        std::fflush(stdout);
+      }
     }
   }
   _exit(7);
@@ -62,6 +67,7 @@ class Terminal {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (true) {
       if (const size_t at = seen_.find(text); at != std::string::npos) {
+        passed_ = seen_.substr(0, at);
         seen_.erase(0, at + text.size());
         return true;
       }
@@ -84,11 +90,13 @@ class Terminal {
     return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
   const std::string& seen() const { return seen_; }
+  // What came before the text that was waited for last.
+  const std::string& passed() const { return passed_; }
 
  private:
   int fd_ = -1;
   pid_t pid_ = -1;
-  std::string seen_;
+  std::string seen_, passed_;
 };
 
 TEST(LineEditor, ReadsEditsAndEnds) {
@@ -125,6 +133,19 @@ TEST(LineEditor, InterruptEndsTheLineAndNotTheProgram) {
   ASSERT_TRUE(terminal.wait_for(">>> "));
   terminal.type("\x04");
   EXPECT_EQ(terminal.exit_status(), 7);
+}
+
+// The child answers "busy" by not reading for a while.
+TEST(LineEditor, KeysTypedBetweenLinesWaitUnseen) {
+  Terminal terminal;
+  ASSERT_TRUE(terminal.wait_for(">>> "));
+  terminal.type("busy\r");
+  ASSERT_TRUE(terminal.wait_for("line<busy>"));
+  terminal.type("ahead\r\x04");
+  ASSERT_TRUE(terminal.wait_for("done\r\n")) << terminal.seen();
+  EXPECT_EQ(terminal.passed().find("ahead"), std::string::npos) << terminal.passed();
+  ASSERT_TRUE(terminal.wait_for("line<ahead>")) << terminal.seen();
+  EXPECT_EQ(terminal.exit_status(), 7) << "Ctrl-D was lost";
 }
 
 TEST(LineEditor, PastedLinesStayTogether) {
