@@ -48,6 +48,10 @@ REALM_INLINE Codes nibbles_16(const uint8_t* p) {
   const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return Codes{_mm256_set_m128i(_mm_srli_epi16(b, 4), b)} & 15;
 }
+REALM_INLINE Codes load_two_16(const uint8_t* a, const uint8_t* b) {
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
+  return {_mm256_set_m128i(high, _mm_loadu_si128(reinterpret_cast<const __m128i*>(a)))};
+}
 // Two runs of eight bytes, each its low nibbles, then its high ones.
 REALM_INLINE Codes nibbles_8_8(const uint8_t* p) {
   const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -113,6 +117,9 @@ REALM_INLINE Codes field(Codes a, int shift, uint8_t mask) {
 REALM_INLINE Codes nibbles_16(const uint8_t* p) {
   const uint8x16_t b = vld1q_u8(p);
   return {vandq_u8(b, vdupq_n_u8(15)), vshrq_n_u8(b, 4)};
+}
+REALM_INLINE Codes load_two_16(const uint8_t* a, const uint8_t* b) {
+  return {vld1q_u8(a), vld1q_u8(b)};
 }
 REALM_INLINE Codes nibbles_8_8(const uint8_t* p) {
   const uint8x16_t b = vld1q_u8(p);
