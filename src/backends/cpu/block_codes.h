@@ -47,6 +47,7 @@
 #include "formats/quant/q6_k.h"
 #include "formats/quant/q8_0.h"
 #include "formats/quant/q8_1.h"
+#include "formats/quant/tq1_0.h"
 #include "formats/quant/tq2_0.h"
 
 namespace realm::cpu::REALM_ISA {
@@ -355,6 +356,35 @@ struct CodesTQ2_0 : SuperBase<BlockTQ2_0> {
     return field(load_codes(b + offsetof(BlockTQ2_0, qs) + 32 * (v / 4)), -2 * (v % 4), 3);
   }
   REALM_INLINE ScaleBytes scales(const uint8_t*) { return {kEachByte, 0}; }
+};
+
+// Ternary digits: digit n of a byte is the upper byte of three times (byte * 3^n mod 256).
+struct CodesTQ1_0 : SuperBase<BlockTQ1_0> {
+  static constexpr int kMax = 2;
+  static constexpr int kBias = 1;
+  REALM_INLINE Codes codes(const uint8_t* b, int v) {
+    constexpr uint8_t kPowers[8] = {1, 3, 9, 27, 81, 1, 9, 81};
+    const uint8_t* qs = b + offsetof(BlockTQ1_0, qs);
+    if (v < 5) return digits(times(load_codes(qs), kPowers[v]));
+    const Codes x = times(load_two_16(qs + 32, qs + 32), kPowers[v]);
+    if (v < 7) return digits(halves_of(x, times(x, 3)));
+    // The last four bytes hold four digits each: times 1, 3, 9 and 27, two bytes a word.
+    const uint64_t packed = load_u32(b + offsetof(BlockTQ1_0, qh));
+    const uint64_t even = packed & 0xff00ff, odd = (packed >> 8) & 0xff00ff;
+    const uint64_t by_1 = even | (odd << 8), by_3 = bytes_times(even, odd, 3);
+    const uint64_t by_9 = bytes_times(even, odd, 9), by_27 = bytes_times(even, odd, 27);
+    const uint64_t low = by_1 | (by_3 << 32), high = by_9 | (by_27 << 32);
+    return digits(halves_of(x, from_entries(0, 0, low, high)));
+  }
+  REALM_INLINE ScaleBytes scales(const uint8_t*) { return {kEachByte, 0}; }
+
+ private:
+  // Four bytes, two to a word, times a factor, modulo 256.
+  REALM_INLINE uint64_t bytes_times(uint64_t even, uint64_t odd, uint64_t factor) {
+    return (even * factor & 0xff00ff) | ((odd * factor & 0xff00ff) << 8);
+  }
+  // 3 x >> 8
+  REALM_INLINE Codes digits(Codes x) { return (at_least(x, 86) & 1) + (at_least(x, 171) & 1); }
 };
 
 struct CodesIQ4_XS : SuperBase<BlockIQ4_XS> {
