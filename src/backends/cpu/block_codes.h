@@ -7,6 +7,8 @@
 //   codes(block, v)     elements 32 v .. 32 v + 31
 //   scale(block, sub)   d * s of sub-block `sub`
 //   min(block)          where kHasMin: the block's -dmin * m, to be added
+//   codes_of_two(a, b)  where kPairs: two blocks' first halves, and their second ones, which comes
+//                       cheaper than one after the other where a byte holds a code of either half
 // Formats of 256 elements ("super") have integer scales:
 //   codes(block, v)
 //   scales(block)       int8, one per kSub elements (only .lo where kSub is 32)
@@ -45,6 +47,7 @@
 #include "formats/quant/q6_k.h"
 #include "formats/quant/q8_0.h"
 #include "formats/quant/q8_1.h"
+#include "formats/quant/tq1_0.h"
 #include "formats/quant/tq2_0.h"
 
 namespace realm::cpu::REALM_ISA {
@@ -82,7 +85,16 @@ struct BlockBase {
   static constexpr bool kSigned = false;
   static constexpr int kBias = 0;
   static constexpr bool kHasMin = false;
+  static constexpr bool kPairs = false;
 };
+
+struct TwoHalves {
+  Codes first, second;
+};
+REALM_INLINE TwoHalves nibbles_of_two(const uint8_t* a, const uint8_t* b) {
+  const Codes both = load_two_16(a, b);
+  return {both & 15, field(both, -4, 15)};
+}
 
 // ---- small ----
 
@@ -106,6 +118,11 @@ struct CodesQ8_1 : EightBits<BlockQ8_1> {};
 template <typename BlockType>
 struct FourBits : SmallBase<BlockType> {
   static constexpr int kMax = 15;
+  static constexpr bool kPairs = true;
+  static constexpr int kCodesAt = offsetof(BlockType, qs);
+  REALM_INLINE TwoHalves codes_of_two(const uint8_t* a, const uint8_t* b) {
+    return nibbles_of_two(a + kCodesAt, b + kCodesAt);
+  }
   REALM_INLINE Codes codes(const uint8_t* b, int) {
     return nibbles_16(b + offsetof(BlockType, qs));
   }
@@ -122,6 +139,16 @@ struct CodesQ4_1 : FourBits<BlockQ4_1> {
 template <typename BlockType>
 struct FiveBits : SmallBase<BlockType> {
   static constexpr int kMax = 31;
+  static constexpr bool kPairs = true;
+  static constexpr int kCodesAt = offsetof(BlockType, qs), kFifthAt = offsetof(BlockType, qh);
+  REALM_INLINE TwoHalves codes_of_two(const uint8_t* a, const uint8_t* b) {
+    const uint32_t of_a = load_u32(a + kFifthAt), of_b = load_u32(b + kFifthAt);
+    const uint32_t words[2] = {(of_a & 0xffff) | (of_b << 16), (of_a >> 16) | (of_b & 0xffff0000)};
+    uint8_t bytes[8];
+    memcpy(bytes, words, 8);
+    const TwoHalves low = nibbles_of_two(a + kCodesAt, b + kCodesAt);
+    return {low.first | (spread_bits(bytes) & 16), low.second | (spread_bits(bytes + 4) & 16)};
+  }
   REALM_INLINE Codes codes(const uint8_t* b, int) {
     return nibbles_16(b + offsetof(BlockType, qs)) |
            (spread_bits(b + offsetof(BlockType, qh)) & 16);
@@ -142,6 +169,12 @@ struct CodesIQ4_NL : SmallBase<BlockIQ4_NL> {
   REALM_INLINE Codes codes(const uint8_t* b, int) {
     return lookup(kIq4Values, nibbles_16(b + offsetof(BlockIQ4_NL, qs)));
   }
+  static constexpr bool kPairs = true;
+  REALM_INLINE TwoHalves codes_of_two(const uint8_t* a, const uint8_t* b) {
+    const TwoHalves q =
+        nibbles_of_two(a + offsetof(BlockIQ4_NL, qs), b + offsetof(BlockIQ4_NL, qs));
+    return {lookup(kIq4Values, q.first), lookup(kIq4Values, q.second)};
+  }
 };
 
 // kFp4Values + 12, so that they are unsigned.
@@ -154,6 +187,18 @@ constexpr bool biased_fp4_is_right() {
 }
 static_assert(biased_fp4_is_right());
 
+struct FloatTable {
+  float value[256];
+};
+constexpr FloatTable make_e8m0_half_table() {
+  FloatTable table = {};
+  for (int i = 0; i < 256; ++i) {
+    table.value[i] = __builtin_bit_cast(float, e8m0_half_bits(static_cast<uint8_t>(i)));
+  }
+  return table;
+}
+constexpr FloatTable kE8m0Half = make_e8m0_half_table();
+
 struct CodesMXFP4 : BlockBase<BlockMXFP4, 32> {
   static constexpr int kMax = 24;
   static constexpr int kBias = 12;
@@ -161,26 +206,24 @@ struct CodesMXFP4 : BlockBase<BlockMXFP4, 32> {
   REALM_INLINE Codes codes(const uint8_t* b, int) {
     return lookup(kBiasedFp4, nibbles_16(b + offsetof(BlockMXFP4, qs)));
   }
+  static constexpr bool kPairs = true;
+  REALM_INLINE TwoHalves codes_of_two(const uint8_t* a, const uint8_t* b) {
+    const TwoHalves q = nibbles_of_two(a + offsetof(BlockMXFP4, qs), b + offsetof(BlockMXFP4, qs));
+    return {lookup(kBiasedFp4, q.first), lookup(kBiasedFp4, q.second)};
+  }
   REALM_INLINE float scale(const uint8_t* b, int) {
-    const uint32_t e = b[offsetof(BlockMXFP4, e)];
-    const uint32_t bits = e < 2 ? 0x00200000u << e : (e - 1) << 23;  // e8m0_half_bits
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
+    return kE8m0Half.value[b[offsetof(BlockMXFP4, e)]];
   }
 };
 
-struct Ue4m3Table {
-  float value[256];
-};
-constexpr Ue4m3Table make_ue4m3_table() {
-  Ue4m3Table table = {};
+constexpr FloatTable make_ue4m3_table() {
+  FloatTable table = {};
   for (int i = 0; i < 256; ++i) {
     table.value[i] = static_cast<float>(ue4m3_in_units(static_cast<uint8_t>(i))) * 0x1p-10f;
   }
   return table;
 }
-constexpr Ue4m3Table kUe4m3 = make_ue4m3_table();
+constexpr FloatTable kUe4m3 = make_ue4m3_table();
 
 struct CodesNVFP4 : BlockBase<BlockNVFP4, 64> {
   static constexpr int kMax = 24;
@@ -313,6 +356,35 @@ struct CodesTQ2_0 : SuperBase<BlockTQ2_0> {
     return field(load_codes(b + offsetof(BlockTQ2_0, qs) + 32 * (v / 4)), -2 * (v % 4), 3);
   }
   REALM_INLINE ScaleBytes scales(const uint8_t*) { return {kEachByte, 0}; }
+};
+
+// Ternary digits: digit n of a byte is the upper byte of three times (byte * 3^n mod 256).
+struct CodesTQ1_0 : SuperBase<BlockTQ1_0> {
+  static constexpr int kMax = 2;
+  static constexpr int kBias = 1;
+  REALM_INLINE Codes codes(const uint8_t* b, int v) {
+    constexpr uint8_t kPowers[8] = {1, 3, 9, 27, 81, 1, 9, 81};
+    const uint8_t* qs = b + offsetof(BlockTQ1_0, qs);
+    if (v < 5) return digits(times(load_codes(qs), kPowers[v]));
+    const Codes x = times(load_two_16(qs + 32, qs + 32), kPowers[v]);
+    if (v < 7) return digits(halves_of(x, times(x, 3)));
+    // The last four bytes hold four digits each: times 1, 3, 9 and 27, two bytes a word.
+    const uint64_t packed = load_u32(b + offsetof(BlockTQ1_0, qh));
+    const uint64_t even = packed & 0xff00ff, odd = (packed >> 8) & 0xff00ff;
+    const uint64_t by_1 = even | (odd << 8), by_3 = bytes_times(even, odd, 3);
+    const uint64_t by_9 = bytes_times(even, odd, 9), by_27 = bytes_times(even, odd, 27);
+    const uint64_t low = by_1 | (by_3 << 32), high = by_9 | (by_27 << 32);
+    return digits(halves_of(x, from_entries(0, 0, low, high)));
+  }
+  REALM_INLINE ScaleBytes scales(const uint8_t*) { return {kEachByte, 0}; }
+
+ private:
+  // Four bytes, two to a word, times a factor, modulo 256.
+  REALM_INLINE uint64_t bytes_times(uint64_t even, uint64_t odd, uint64_t factor) {
+    return (even * factor & 0xff00ff) | ((odd * factor & 0xff00ff) << 8);
+  }
+  // 3 x >> 8
+  REALM_INLINE Codes digits(Codes x) { return (at_least(x, 86) & 1) + (at_least(x, 171) & 1); }
 };
 
 struct CodesIQ4_XS : SuperBase<BlockIQ4_XS> {

@@ -48,6 +48,10 @@ REALM_INLINE Codes nibbles_16(const uint8_t* p) {
   const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return Codes{_mm256_set_m128i(_mm_srli_epi16(b, 4), b)} & 15;
 }
+REALM_INLINE Codes load_two_16(const uint8_t* a, const uint8_t* b) {
+  const __m128i high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
+  return {_mm256_set_m128i(high, _mm_loadu_si128(reinterpret_cast<const __m128i*>(a)))};
+}
 // Two runs of eight bytes, each its low nibbles, then its high ones.
 REALM_INLINE Codes nibbles_8_8(const uint8_t* p) {
   const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -80,6 +84,22 @@ REALM_INLINE Codes operator+(Codes a, Codes b) {
 // Negates the bytes whose mask is 0xff; the others' mask is 0.
 REALM_INLINE Codes negate_where(Codes a, Codes mask) {
   return {_mm256_sub_epi8(_mm256_xor_si256(a.v, mask.v), mask.v)};
+}
+// Of each byte times the factor the lower eight bits.
+REALM_INLINE Codes times(Codes a, uint8_t factor) {
+  const __m256i f = _mm256_set1_epi16(factor), low = _mm256_set1_epi16(0xff);
+  const __m256i even = _mm256_and_si256(_mm256_mullo_epi16(a.v, f), low);
+  const __m256i odd = _mm256_mullo_epi16(_mm256_srli_epi16(a.v, 8), f);
+  return {_mm256_or_si256(even, _mm256_slli_epi16(odd, 8))};
+}
+// Bytes that are at least `bound`: 0xff, the others 0.
+REALM_INLINE Codes at_least(Codes a, uint8_t bound) {
+  const __m256i b = _mm256_set1_epi8(static_cast<char>(bound));
+  return {_mm256_cmpeq_epi8(_mm256_max_epu8(a.v, b), a.v)};
+}
+// The first sixteen of a, the second sixteen of b.
+REALM_INLINE Codes halves_of(Codes a, Codes b) {
+  return {_mm256_blend_epi32(a.v, b.v, 0xf0)};
 }
 REALM_INLINE float half_at(const uint8_t* p) {
   uint16_t h;
@@ -114,6 +134,9 @@ REALM_INLINE Codes nibbles_16(const uint8_t* p) {
   const uint8x16_t b = vld1q_u8(p);
   return {vandq_u8(b, vdupq_n_u8(15)), vshrq_n_u8(b, 4)};
 }
+REALM_INLINE Codes load_two_16(const uint8_t* a, const uint8_t* b) {
+  return {vld1q_u8(a), vld1q_u8(b)};
+}
 REALM_INLINE Codes nibbles_8_8(const uint8_t* p) {
   const uint8x16_t b = vld1q_u8(p);
   const uint8x16_t low = vandq_u8(b, vdupq_n_u8(15)), high = vshrq_n_u8(b, 4);
@@ -138,6 +161,17 @@ REALM_INLINE Codes operator+(Codes a, Codes b) {
 }
 REALM_INLINE Codes negate_where(Codes a, Codes mask) {
   return {vsubq_u8(veorq_u8(a.lo, mask.lo), mask.lo), vsubq_u8(veorq_u8(a.hi, mask.hi), mask.hi)};
+}
+REALM_INLINE Codes times(Codes a, uint8_t factor) {
+  const uint8x16_t f = vdupq_n_u8(factor);
+  return {vmulq_u8(a.lo, f), vmulq_u8(a.hi, f)};
+}
+REALM_INLINE Codes at_least(Codes a, uint8_t bound) {
+  const uint8x16_t b = vdupq_n_u8(bound);
+  return {vcgeq_u8(a.lo, b), vcgeq_u8(a.hi, b)};
+}
+REALM_INLINE Codes halves_of(Codes a, Codes b) {
+  return {a.lo, b.hi};
 }
 REALM_INLINE float half_at(const uint8_t* p) {
   __fp16 h;

@@ -1,7 +1,7 @@
-// Which struct of block_codes.h a kernel is instantiated with for a format (kernel_for), and the ones
-// for formats that have none there, through BlockFormat::unpack: right for every format, present or
-// future, and slower. A block (of a small format: 32 elements of one) is unpacked into a buffer that
-// then looks like a format with plain int8 codes.
+// Which struct of block_codes.h a kernel is instantiated with for a format (kernel_for), and the
+// ones for formats that have none there, through BlockFormat::unpack: right for every format,
+// present or future, and slower. A block (of a small format: 32 elements of one) is unpacked into a
+// buffer that then looks like a format with plain int8 codes.
 //
 // Included only by files that define REALM_ISA, under the rules of simd.h.
 #pragma once
@@ -133,8 +133,9 @@ Function kernel_for(const BlockFormat& format) {
       {DType::kIQ1_S, Kernel<CodesIQ1_S>::run},   {DType::kIQ4_NL, Kernel<CodesIQ4_NL>::run},
       {DType::kIQ3_S, Kernel<CodesIQ3_S>::run},   {DType::kIQ2_S, Kernel<CodesIQ2_S>::run},
       {DType::kIQ4_XS, Kernel<CodesIQ4_XS>::run}, {DType::kIQ1_M, Kernel<CodesIQ1_M>::run},
-      {DType::kTQ2_0, Kernel<CodesTQ2_0>::run},   {DType::kMXFP4, Kernel<CodesMXFP4>::run},
-      {DType::kNVFP4, Kernel<CodesNVFP4>::run},   {DType::kQ1_0, Kernel<CodesQ1_0>::run},
+      {DType::kTQ2_0, Kernel<CodesTQ2_0>::run},   {DType::kTQ1_0, Kernel<CodesTQ1_0>::run},
+      {DType::kMXFP4, Kernel<CodesMXFP4>::run},   {DType::kNVFP4, Kernel<CodesNVFP4>::run},
+      {DType::kQ1_0, Kernel<CodesQ1_0>::run},
   };
   for (const Row& row : kRows) {
     if (row.type == format.type) return row.run;

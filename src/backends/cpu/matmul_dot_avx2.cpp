@@ -104,6 +104,106 @@ struct SmallScales {
   }
 };
 
+// Continues the sums of one group from its integer sums.
+template <typename F>
+REALM_INLINE __m256 add_group(__m256 acc, __m256i dot, const SmallScales<F>& scales, int group,
+                              float dx, const int16_t* x_sums) {
+  const int sum = x_sums[0] + x_sums[1];
+  if constexpr (F::kBias != 0) dot = _mm256_sub_epi32(dot, _mm256_set1_epi32(F::kBias * sum));
+  acc = _mm256_fmadd_ps(_mm256_mul_ps(scales.scale_of(group, 0), _mm256_set1_ps(dx)),
+                        _mm256_cvtepi32_ps(dot), acc);
+  if constexpr (F::kHasMin) {
+    acc = _mm256_fmadd_ps(scales.min_of(group), _mm256_set1_ps(dx * static_cast<float>(sum)), acc);
+  }
+  return acc;
+}
+
+// Of vectors with one group's partial sums in the lower lanes and another's in the upper ones, for
+// eight rows, the sums of either group. Codes of 4 bits leave room to do it in 16-bit lanes, which
+// is cheaper than horizontal additions.
+template <bool kFourBits>
+REALM_INLINE void reduce_8_pairs(const __m256i* p, __m256i& first, __m256i& second) {
+  __m256i quarters[4], halves[2];
+  for (int i = 0; i < 4; ++i) {
+    quarters[i] = kFourBits ? _mm256_madd_epi16(_mm256_packs_epi32(p[2 * i], p[2 * i + 1]),
+                                                _mm256_set1_epi16(1))
+                            : _mm256_hadd_epi32(p[2 * i], p[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    halves[i] = kFourBits
+                    ? _mm256_madd_epi16(_mm256_packs_epi32(quarters[2 * i], quarters[2 * i + 1]),
+                                        _mm256_set1_epi16(1))
+                    : _mm256_hadd_epi32(quarters[2 * i], quarters[2 * i + 1]);
+  }
+  first = _mm256_permute2x128_si256(halves[0], halves[1], 0x20);
+  second = _mm256_permute2x128_si256(halves[0], halves[1], 0x31);
+}
+
+// Formats whose bytes hold codes of both halves of a block: two blocks of a row at a time, one in
+// the lower lanes and one in the upper.
+template <typename F, int kTokens>
+void dot_pairs_tokens(const WeightRows& weights, const int8_t* codes, const float* x_scales,
+                      const int16_t* x_sums, float* out, int64_t out_stride) {
+  const int64_t k = weights.k, num_groups = k / 32;
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int first = 0; first < weights.num_rows; first += 8) {
+    const RowPointers rows = row_pointers(weights, first);
+    __m256 acc[kTokens];
+    for (int t = 0; t < kTokens; ++t) acc[t] = _mm256_setzero_ps();
+    SmallScales<F> scales;
+    for (int64_t g0 = 0; g0 < num_groups; g0 += kScaleGroups) {
+      const int groups = static_cast<int>(num_groups - g0 < kScaleGroups ? num_groups - g0
+                                                                         : int64_t{kScaleGroups});
+      prefetch_next(rows, weights.row_bytes, g0 * F::kBytes, (g0 + groups) * F::kBytes);
+      for (int r = 0; r < 8; ++r) {
+        for (int g = 0; g < groups; ++g) {
+          SmallScales<F>::gather(scales, rows.row[r] + (g0 + g) * F::kBytes, 0, g, r);
+        }
+      }
+      for (int g = 0; g < groups; g += 2) {
+        const bool two = g + 1 < groups;  // else the second block is the first again, against zeros
+        __m256i x_first[kTokens], x_second[kTokens];
+        for (int t = 0; t < kTokens; ++t) {
+          const int8_t* x = codes + t * k + 32 * (g0 + g);
+          const __m256i a = load_x(x), b = two ? load_x(x + 32) : _mm256_setzero_si256();
+          x_first[t] = _mm256_permute2x128_si256(a, b, 0x20);
+          x_second[t] = _mm256_permute2x128_si256(a, b, 0x31);
+        }
+        const int64_t at = (g0 + g) * F::kBytes, next = two ? F::kBytes : 0;
+        __m256i partial[kTokens][8];
+#pragma GCC unroll 8
+        for (int r = 0; r < 8; ++r) {
+          const uint8_t* b = rows.row[r] + at;
+          const TwoHalves c = F::codes_of_two(b, b + next);
+          const __m256i first_size = magnitude_of<F>(c.first);
+          const __m256i second_size = magnitude_of<F>(c.second);
+          for (int t = 0; t < kTokens; ++t) {
+            const __m256i p = pair_products<F>(c.first, first_size, x_first[t]);
+            const __m256i q = pair_products<F>(c.second, second_size, x_second[t]);
+            if constexpr (4 * F::kMax * 128 <= 32767) {
+              partial[t][r] = _mm256_madd_epi16(_mm256_add_epi16(p, q), ones);
+            } else {
+              partial[t][r] =
+                  _mm256_add_epi32(_mm256_madd_epi16(p, ones), _mm256_madd_epi16(q, ones));
+            }
+          }
+        }
+        for (int t = 0; t < kTokens; ++t) {
+          __m256i dots[2];
+          reduce_8_pairs<16 * F::kMax * 128 <= 32767>(partial[t], dots[0], dots[1]);
+          const float* dx = x_scales + t * num_groups + g0 + g;
+          const int16_t* sums = x_sums + t * (k / 16) + 2 * (g0 + g);
+          acc[t] = add_group<F>(acc[t], dots[0], scales, g, dx[0], sums);
+          if (two) acc[t] = add_group<F>(acc[t], dots[1], scales, g + 1, dx[1], sums + 2);
+        }
+      }
+    }
+    for (int t = 0; t < kTokens; ++t) {
+      store_rows(out + t * out_stride + first, acc[t], weights.num_rows - first);
+    }
+  }
+}
+
 template <typename F, int kTokens>
 void dot_small_tokens(const WeightRows& weights, const int8_t* codes, const float* x_scales,
                       const int16_t* x_sums, float* out, int64_t out_stride) {
@@ -152,19 +252,8 @@ void dot_small_tokens(const WeightRows& weights, const int8_t* codes, const floa
         for (int t = 0; t < kTokens; ++t) {
           const float dx = x_scales[t * (k / 32) + g0 + g];
           const int16_t* sums = x_sums + t * (k / 16) + 2 * (g0 + g);
-          const __m256 dx_rows = _mm256_set1_ps(dx);
           if constexpr (kHalves == 1) {
-            const int sum = sums[0] + sums[1];
-            __m256i dot = reduce_8(partial[t]);
-            if constexpr (F::kBias != 0) {
-              dot = _mm256_sub_epi32(dot, _mm256_set1_epi32(F::kBias * sum));
-            }
-            acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(scales.scale_of(g, 0), dx_rows),
-                                     _mm256_cvtepi32_ps(dot), acc[t]);
-            if constexpr (F::kHasMin) {
-              acc[t] = _mm256_fmadd_ps(scales.min_of(g),
-                                       _mm256_set1_ps(dx * static_cast<float>(sum)), acc[t]);
-            }
+            acc[t] = add_group<F>(acc[t], reduce_8(partial[t]), scales, g, dx, sums);
           } else {
             // The lower lanes of a partial sum belong to the first 16 elements.
             __m256i halves[2];
@@ -178,7 +267,7 @@ void dot_small_tokens(const WeightRows& weights, const int8_t* codes, const floa
             for (int half = 0; half < 2; ++half) {
               const __m256i dot =
                   _mm256_sub_epi32(dots[half], _mm256_set1_epi32(F::kBias * sums[half]));
-              acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(scales.scale_of(g, half), dx_rows),
+              acc[t] = _mm256_fmadd_ps(_mm256_mul_ps(scales.scale_of(g, half), _mm256_set1_ps(dx)),
                                        _mm256_cvtepi32_ps(dot), acc[t]);
               static_assert(!F::kHasMin);
             }
@@ -304,6 +393,8 @@ REALM_INLINE void dot_tokens(const WeightRows& weights, const QuantizedTokens& x
   const int16_t* sums = x.sums + t * (x.k / 16);
   if constexpr (F::kElements == 256) {
     dot_super_tokens<F, kTokens>(weights, codes, scales, sums, out + t * out_stride, out_stride);
+  } else if constexpr (F::kPairs) {
+    dot_pairs_tokens<F, kTokens>(weights, codes, scales, sums, out + t * out_stride, out_stride);
   } else {
     dot_small_tokens<F, kTokens>(weights, codes, scales, sums, out + t * out_stride, out_stride);
   }
