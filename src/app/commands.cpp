@@ -14,6 +14,7 @@ void add_imatrix(CLI::App& root, Commands& commands);
 void add_logits(CLI::App& root, Commands& commands);
 void add_perplexity(CLI::App& root, Commands& commands);
 void add_quantize(CLI::App& root, Commands& commands);
+void add_doctor(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
 void add_inspect(CLI::App& root, Commands& commands);
@@ -39,6 +40,7 @@ constexpr AddCommand kCommands[] = {
     add_tokenize,
     add_detokenize,
     add_template,
+    add_doctor,
     add_completion,
 };
 

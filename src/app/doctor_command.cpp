@@ -1,0 +1,179 @@
+#include "app/doctor_command.h"
+
+#include <cstdio>
+
+#include "app/embedded_model.h"
+#include "app/json_writer.h"
+#include "app/model_loader.h"
+#include "backends/cpu/isa.h"
+
+namespace realm {
+namespace {
+
+std::string megabytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+std::string gigabytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GB", static_cast<double>(bytes) / 1e9);
+  return text;
+}
+
+std::string joined(const std::vector<std::string>& words, const char* none) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text.empty() ? none : text;
+}
+
+std::string describe_embedded_model() {
+  const auto loaded = load_for_running({.threads = 1});
+  if (!loaded.ok()) return "";
+  return loaded->description() + ", " + megabytes(embedded_model().size());
+}
+
+void add_line(std::string& out, const char* name, const std::string& value) {
+  char head[32];
+  std::snprintf(head, sizeof head, "%-16s", name);
+  out += head + value + "\n";
+}
+
+}  // namespace
+
+Result<DoctorReport> examine(std::vector<SettingInForce> settings) {
+  DoctorReport report{.version = REALM_VERSION,
+                      .machine = examine_machine(),
+                      .instruction_sets = {},
+                      .bandwidth = {},
+                      .embedded_model = describe_embedded_model(),
+                      .settings = std::move(settings),
+                      .findings = {}};
+  for (const cpu::Isa isa :
+       {cpu::Isa::kAvx512, cpu::Isa::kAvx2, cpu::Isa::kNeon, cpu::Isa::kScalar}) {
+    if (cpu::has_isa(isa)) report.instruction_sets.emplace_back(cpu::isa_name(isa));
+  }
+  ThreadPool pool(report.machine.usable_cores);
+  report.bandwidth = TRY(measure_read_bandwidth(pool));
+  report.findings = judge(report);
+  return report;
+}
+
+std::vector<Finding> judge(const DoctorReport& report) {
+  const Machine& machine = report.machine;
+  std::vector<Finding> findings;
+  const auto find = [&](std::string what, std::string advice) {
+    findings.push_back({std::move(what), std::move(advice)});
+  };
+  if (report.embedded_model.empty()) {
+    find("the embedded model cannot be used", "build realm anew: the program file is damaged");
+  }
+  if (report.instruction_sets.size() <= 1) {
+    find("no vector kernels fit this processor",
+         "expect a few tokens a second; a processor with AVX2, AVX-512 or NEON dot product helps");
+  }
+  if (machine.usable_cores < machine.cores) {
+    find(std::to_string(machine.usable_cores) + " of " + std::to_string(machine.cores) +
+             " cores may be used",
+         "raise the container's CPU quota or the process's affinity if that is not meant so");
+  }
+  if (machine.load > 1.5 * machine.cores) {
+    char load[32];
+    std::snprintf(load, sizeof load, "%.1f", machine.load);
+    find("other programs use the processor: the load is " + std::string(load) + " on " +
+             std::to_string(machine.cores) + " cores",
+         "figures of 'realm bench' are too low while they run");
+  }
+  if (machine.memory_available_bytes > 0 && machine.memory_available_bytes < uint64_t{1} << 30) {
+    find("only " + gigabytes(machine.memory_available_bytes) + " of memory are available",
+         "models larger than that are read from disk again and again; close other programs");
+  }
+  if (machine.memory_limit_bytes > 0 && machine.memory_limit_bytes < machine.memory_bytes / 2) {
+    find("the control group allows " + gigabytes(machine.memory_limit_bytes) + " of " +
+             gigabytes(machine.memory_bytes) + " of memory",
+         "raise the container's memory limit for larger models or contexts");
+  }
+  if (machine.huge_pages == "never") {
+    find("transparent huge pages are off",
+         "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled makes long contexts faster");
+  }
+  if (report.bandwidth.gb_per_s > 0 && report.bandwidth.gb_per_s < 4) {
+    char speed[32];
+    std::snprintf(speed, sizeof speed, "%.1f", report.bandwidth.gb_per_s);
+    find("memory gives only " + std::string(speed) + " GB/s",
+         "decoding a model of 4 GB cannot pass one token a second; look for other programs or a "
+         "throttled machine");
+  }
+  if (!machine.gpus.empty()) {
+    find("there is " + joined(machine.gpus, "") + ", not used by this build",
+         "nothing; models run on the processor");
+  }
+  return findings;
+}
+
+std::string DoctorReport::text() const {
+  std::string out;
+  add_line(out, "realm", version);
+  add_line(out, "processor",
+           (machine.cpu_model.empty() ? "unknown" : machine.cpu_model) + ", " +
+               std::to_string(machine.usable_cores) + " of " + std::to_string(machine.cores) +
+               " cores usable, " + megabytes(machine.cache_bytes) + " cache");
+  add_line(out, "kernels", joined(instruction_sets, "none"));
+  add_line(
+      out, "memory",
+      gigabytes(machine.memory_bytes) + ", " + gigabytes(machine.memory_available_bytes) +
+          " available" +
+          (machine.memory_limit_bytes > 0 ? ", limited to " + gigabytes(machine.memory_limit_bytes)
+                                          : ""));
+  char speed[64];
+  std::snprintf(speed, sizeof speed, "%.1f GB/s with %d threads", bandwidth.gb_per_s,
+                bandwidth.threads);
+  add_line(out, "memory reads", speed);
+  add_line(out, "GPUs",
+           machine.gpus.empty() ? "none" : joined(machine.gpus, "") + " (not used by this build)");
+  add_line(out, "embedded model", embedded_model.empty() ? "cannot be used" : embedded_model);
+  for (const SettingInForce& setting : settings) {
+    add_line(out, "setting", setting.name + " = " + setting.value + " (" + setting.source + ")");
+  }
+  if (findings.empty()) return out + "\nNothing is wrong.\n";
+  out += "\n";
+  for (const Finding& finding : findings) {
+    out += "! " + finding.what + ": " + finding.advice + ".\n";
+  }
+  return out;
+}
+
+std::string DoctorReport::json() const {
+  JsonWriter json;
+  json.begin_object().text("version", version).text("cpu", machine.cpu_model);
+  json.integer("cores", machine.cores).integer("cores_usable", machine.usable_cores);
+  json.number("load", machine.load).key("kernels").begin_array();
+  for (const std::string& name : instruction_sets) json.text(name);
+  json.end_array().integer("cache_bytes", static_cast<int64_t>(machine.cache_bytes));
+  json.integer("memory_bytes", static_cast<int64_t>(machine.memory_bytes));
+  json.integer("memory_available_bytes", static_cast<int64_t>(machine.memory_available_bytes));
+  json.key("memory_limit_bytes");
+  if (machine.memory_limit_bytes > 0) {
+    json.integer(static_cast<int64_t>(machine.memory_limit_bytes));
+  } else {
+    json.null();
+  }
+  json.text("huge_pages", machine.huge_pages);
+  json.number("memory_read_gb_s", bandwidth.gb_per_s).key("gpus").begin_array();
+  for (const std::string& gpu : machine.gpus) json.text(gpu);
+  json.end_array().boolean("gpus_used", false).text("embedded_model", embedded_model);
+  json.key("settings").begin_array();
+  for (const SettingInForce& setting : settings) {
+    json.begin_object().text("name", setting.name).text("value", setting.value);
+    json.text("source", setting.source).end_object();
+  }
+  json.end_array().key("findings").begin_array();
+  for (const Finding& finding : findings) {
+    json.begin_object().text("what", finding.what).text("advice", finding.advice).end_object();
+  }
+  json.end_array().end_object();
+  return json.line();
+}
+
+}  // namespace realm

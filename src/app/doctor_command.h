@@ -1,0 +1,44 @@
+// `realm doctor`: what this machine and this program offer, what is wrong, and what to do about it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "app/bandwidth.h"
+#include "app/machine.h"
+#include "base/result.h"
+
+namespace realm {
+
+struct Finding {
+  std::string what;  // is wrong
+  std::string advice;
+};
+
+struct SettingInForce {
+  std::string name, value, source;
+};
+
+struct DoctorReport {
+  std::string version;
+  Machine machine;
+  std::vector<std::string> instruction_sets;  // that this program has kernels for and runs here
+  Bandwidth bandwidth;
+  std::string embedded_model;            // "llama Q8_0 28.3M, 30.4 MB"; empty: it cannot be used
+  std::vector<SettingInForce> settings;  // not at their default
+  std::vector<Finding> findings;
+
+  std::string text() const;
+  std::string json() const;
+};
+
+// Measures, reads and judges. A machine with faults is a report, not an error; what makes a fault
+// impossible to look for is one.
+Result<DoctorReport> examine(std::vector<SettingInForce> settings);
+
+// The judgement alone: findings from the rest of the report.
+std::vector<Finding> judge(const DoctorReport& report);
+
+}  // namespace realm
