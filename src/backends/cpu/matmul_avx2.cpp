@@ -1,4 +1,5 @@
-// The AVX2 matrix product's table. Its name gives it the flags of the kernels, which it does not need.
+// The AVX2 matrix product's table. Its name gives it the flags of the kernels, which it does not
+// need.
 #include "backends/cpu/matmul_avx2.h"
 
 namespace realm::cpu {
