@@ -1,0 +1,37 @@
+// The list of cases (ops/cases.h) on every instruction set and on several threads against the plain
+// reference, bit for bit.
+#include "ops/cases.h"
+
+#include <gtest/gtest.h>
+
+#include "backends/cpu/cpu_backend.h"
+#include "ops/case_runner.h"
+
+namespace realm::cpu {
+namespace {
+
+TEST(OpCases, EveryInstructionSetGivesTheReferencesBits) {
+  auto reference = CpuBackend::create({.num_threads = 1, .isa = Isa::kScalar}).value();
+  std::vector<std::unique_ptr<CpuBackend>> tested;
+  tested.push_back(CpuBackend::create({.num_threads = 3, .isa = Isa::kScalar}).value());
+  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+    if (has_isa(isa)) tested.push_back(CpuBackend::create({.num_threads = 2, .isa = isa}).value());
+  }
+  for (const CaseRow& row : check_cases()) {
+    const std::string name = row.op + " " + row.name;
+    const OpCase op_case = row.make();
+    const auto expected = run_case(op_case, *reference);
+    ASSERT_TRUE(expected.ok()) << name << ": " << expected.error().message;
+    EXPECT_EQ(find_difference(op_case, *expected, *expected, 0).value_or(""), "") << name;
+    for (const auto& backend : tested) {
+      const auto actual = run_case(op_case, *backend);
+      ASSERT_TRUE(actual.ok()) << name << ": " << actual.error().message;
+      EXPECT_EQ(find_difference(op_case, *expected, *actual, 0).value_or(""), "")
+          << name << " on " << backend->name();
+      EXPECT_TRUE(backend->support(op_case.op).ok()) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace realm::cpu

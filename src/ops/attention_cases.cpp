@@ -1,0 +1,129 @@
+#include <algorithm>
+#include <cmath>
+
+#include "formats/quant/quant_table.h"
+#include "ops/case_builder.h"
+#include "ops/case_list.h"
+
+namespace realm {
+namespace {
+
+// One sequence of the batch: `cached` positions before its first token of this step.
+struct Run {
+  int32_t cached, tokens;
+};
+
+struct Setup {
+  std::vector<Run> runs;
+  int64_t heads = 4, kv_heads = 2, k_dim = 64, v_dim = 64;
+  DType cache = DType::kF16;
+  float soft_cap = 0;
+  int64_t window = 0;
+  bool sinks = false;
+  int64_t q_gap = 0;  // bytes between the tokens of q
+};
+
+int32_t pages_of(const Run& run) {
+  return (run.cached + run.tokens + kPageTokens - 1) / kPageTokens;
+}
+
+OpCase make_attention(const Setup& s) {
+  CaseBuilder b(71);
+  int32_t tokens = 0, num_pages = 0, max_pages = 1;
+  for (const Run& run : s.runs) {
+    tokens += run.tokens;
+    num_pages += pages_of(run);
+    max_pages = std::max(max_pages, pages_of(run));
+  }
+  num_pages = std::max(num_pages, 1);
+  // Pages lie anywhere; entries past a sequence's end name none.
+  const std::vector<int32_t> pages = b.distinct(num_pages, num_pages);
+  std::vector<int32_t> positions, seq_start = {0}, page_table;
+  size_t next_page = 0;
+  for (const Run& run : s.runs) {
+    for (int32_t t = 0; t < run.tokens; ++t) positions.push_back(run.cached + t);
+    seq_start.push_back(seq_start.back() + run.tokens);
+    for (int32_t p = 0; p < max_pages; ++p) {
+      page_table.push_back(p < pages_of(run) ? pages[next_page++] : -1);
+    }
+  }
+  const auto num_sequences = static_cast<int64_t>(s.runs.size());
+  Attention op{.q = b.floats({tokens, s.heads, s.k_dim}, {s.q_gap, 0}),
+               .k_cache = b.cache(s.cache, num_pages, s.kv_heads, s.k_dim),
+               .v_cache = b.cache(s.cache, num_pages, s.kv_heads, s.v_dim),
+               .positions = b.ints(positions),
+               .seq_start = b.ints(seq_start),
+               .page_table = b.ints(page_table, num_sequences, max_pages),
+               .sinks = {},
+               .out = b.output({tokens, s.heads, s.v_dim}),
+               .scale = 1.0f / std::sqrt(static_cast<float>(s.k_dim)),
+               .soft_cap = s.soft_cap,
+               .window = s.window};
+  if (s.sinks) op.sinks = b.floats({s.heads});
+  return b.finish(op);
+}
+
+}  // namespace
+
+void attention_check_cases(std::vector<CaseRow>& rows) {
+  const auto add = [&rows](const std::string& name, const Setup& setup) {
+    rows.push_back({"attention", name, [setup] { return make_attention(setup); }});
+  };
+  for (const DType cache : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    const std::string name = find_block_format(cache)->name;
+    add(name + " first token", {.runs = {{0, 1}}, .cache = cache});
+    add(name + " prefill over pages", {.runs = {{0, 75}}, .cache = cache});
+    add(name + " prefill continued mid-page", {.runs = {{45, 40}}, .cache = cache});
+    add(name + " at a page's end", {.runs = {{31, 1}, {32, 1}, {63, 2}}, .cache = cache});
+    add(name + " mixed batch",
+        {.runs = {{100, 1}, {0, 33}, {7, 1}, {64, 5}}, .heads = 8, .cache = cache});
+    add(name + " beyond a split", {.runs = {{kAttentionSplit + 40, 2}, {3, 1}}, .cache = cache});
+  }
+  add("one head for each", {.runs = {{20, 3}}, .heads = 3, .kv_heads = 3});
+  add("32 heads for one",
+      {.runs = {{20, 3}}, .heads = 32, .kv_heads = 1, .k_dim = 32, .v_dim = 32});
+  add("seven heads for one", {.runs = {{40, 9}}, .heads = 14, .kv_heads = 2});
+  add("sizes differ", {.runs = {{50, 6}}, .k_dim = 96, .v_dim = 32});
+  add("smallest heads", {.runs = {{50, 6}}, .k_dim = 16, .v_dim = 16});
+  add("largest heads", {.runs = {{33, 2}}, .heads = 2, .kv_heads = 1, .k_dim = 256, .v_dim = 256});
+  add("window of 1", {.runs = {{40, 4}}, .window = 1});
+  add("window of 40", {.runs = {{100, 20}, {0, 50}}, .window = 40});
+  add("window wider than the text", {.runs = {{10, 4}}, .window = 4096});
+  add("soft cap", {.runs = {{40, 4}}, .soft_cap = 5.0f});
+  add("sinks", {.runs = {{40, 4}, {0, 2}}, .sinks = true});
+  add("window, cap and sinks, strided q",
+      {.runs = {{70, 4}}, .soft_cap = 30.0f, .window = 33, .sinks = true, .q_gap = 256});
+  add("nothing", {.runs = {}});
+}
+
+void attention_bench_cases(std::vector<CaseRow>& rows) {
+  const auto add = [&rows](const std::string& name, const Setup& s) {
+    const BlockFormat& format = *find_block_format(s.cache);
+    double bytes = 0, flops = 0;
+    for (const Run& run : s.runs) {
+      const double positions = run.cached + run.tokens;
+      const auto dims = static_cast<double>(s.k_dim + s.v_dim);
+      bytes += positions * static_cast<double>(s.kv_heads) * dims * format.block_bytes /
+               format.block_elements;
+      flops += 2.0 * (run.cached + (run.tokens + 1) / 2.0) * run.tokens *
+               static_cast<double>(s.heads) * dims;
+    }
+    rows.push_back({"attention", name, [s] { return make_attention(s); }, bytes, flops});
+  };
+  for (const DType cache : {DType::kF16, DType::kQ8_0}) {
+    Setup s{.runs = {{4095, 1}},
+            .heads = 32,
+            .kv_heads = 8,
+            .k_dim = 128,
+            .v_dim = 128,
+            .cache = cache};
+    const std::string name = find_block_format(cache)->name;
+    add(name + " decode at 4096", s);
+    s.runs = {{0, 512}};
+    add(name + " prefill 512", s);
+    s.runs = std::vector<Run>(8, Run{1023, 1});
+    add(name + " decode of 8 at 1024", s);
+  }
+}
+
+}  // namespace realm
