@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .PHONY: build demo test asan tsan neon fuzz bench lint format clean help \
-        deps deps-test deps-lint deps-fuzz deps-neon
+        deps-test deps-lint deps-fuzz deps-neon
 
 # Objects are shared between clones: ccache sees paths relative to the checkout.
 export CCACHE_BASEDIR := $(CURDIR)
@@ -31,7 +31,8 @@ compile = cmake --build $(1) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
 run_tests = ctest --test-dir $(1) -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure \
             --timeout 300 --output-junit $(CURDIR)/$(1)/results.xml
 
-build: deps ## build/realm, optimised (the default)
+# The preset is the tests' too, so that `make test` after it starts from these objects: it asks for GoogleTest.
+build: deps-test ## build/realm, optimised (the default)
 	@$(call configure,release,build)
 	@$(call compile,build) --target realm
 
@@ -83,8 +84,6 @@ clean: ## remove everything that was built
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-deps:
-	@tools/install_deps.sh build
 deps-test:
 	@tools/install_deps.sh build test
 deps-lint:

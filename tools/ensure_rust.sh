@@ -2,7 +2,8 @@
 # Sees to it that cargo and a Rust compiler new enough for ffi/ are there. A toolchain in PATH or in
 # rustup's usual place is taken as it is; otherwise Debian's packages cargo-web and rustc-web are
 # installed (a current Rust that Debian keeps for building browsers; its plain cargo and rustc are
-# too old). Does nothing, and asks no registry, where it is all there.
+# too old). With the argument `lint`, cargo fmt and cargo clippy as well. Does nothing, and asks no
+# registry, where it is all there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +15,11 @@ version_of() { "$1" --version 2>/dev/null | cut -d' ' -f2; }
 is_enough() { # VERSION
   [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$wanted" "$1" | sort -V | head -n 1)" = "$wanted" ]
 }
+lint_is_there() { cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; }
 is_there() { is_enough "$(version_of cargo)" && is_enough "$(version_of rustc)"; }
+if [ "${1:-}" = lint ]; then
+  is_there() { is_enough "$(version_of cargo)" && is_enough "$(version_of rustc)" && lint_is_there; }
+fi
 
 if is_there; then exit 0; fi
 
@@ -26,10 +31,16 @@ say_how() {
   exit 1
 }
 if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then say_how; fi
-echo "Installing cargo-web rustc-web"
+packages=(cargo-web rustc-web)
+if [ "${1:-}" = lint ]; then packages+=(rustfmt-web rust-web-clippy); fi
+if [ "${1:-}" = lint ] && command -v rustup >/dev/null; then
+  rustup component add rustfmt clippy >/dev/null
+  if is_there; then exit 0; fi
+fi
+echo "Installing ${packages[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends cargo-web rustc-web </dev/null >/dev/null || say_how
+apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >/dev/null || say_how
 hash -r
 if ! is_there; then
   found="$(version_of rustc || true)"

@@ -10,7 +10,7 @@ declare -A packages=(
   [build]="g++ cmake ninja-build make pkg-config ccache libcli11-dev libedit-dev libspdlog-dev libfmt-dev
            libboost-json1.81-dev libpcre2-dev libutf8proc-dev"
   [test]="libgtest-dev libgmock-dev libbenchmark-dev python3"
-  [lint]="clang-format clang-tidy python3"
+  [lint]="clang-format clang-tidy python3 git"
   [fuzz]="clang libclang-rt-14-dev"
   [neon]="g++-aarch64-linux-gnu libstdc++-12-dev-arm64-cross libc6-dev-arm64-cross qemu-user googletest"
 )
@@ -48,3 +48,4 @@ fi
 
 # The Rust toolchain that ffi/ needs (Debian's own is too old).
 if [[ " $* " == *" build "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh; fi
+if [[ " $* " == *" lint "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh lint; fi

@@ -1,6 +1,7 @@
 #include "app/doctor_command.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <boost/json/object.hpp>
 #include <filesystem>
@@ -22,7 +23,8 @@ class FakeRoot : public testing::Test {
     fs::create_directories(whole.parent_path());
     std::ofstream(whole) << text;
   }
-  const fs::path root_ = fs::path(testing::TempDir()) / "realm_doctor_test";
+  const fs::path root_ =
+      fs::path(testing::TempDir()) / ("realm_doctor_test_" + std::to_string(::getpid()));
 };
 
 TEST_F(FakeRoot, ReadsWhatTheSystemSays) {

@@ -1,6 +1,7 @@
 #include "app/eval_command.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -22,7 +23,8 @@ class EvalCommand : public testing::Test {
     std::ofstream(path_, std::ios::binary) << content;
     return path_;
   }
-  const std::string path_ = testing::TempDir() + "realm_eval_test.jsonl";
+  const std::string path_ =
+      testing::TempDir() + "realm_eval_test_" + std::to_string(::getpid()) + ".jsonl";
 };
 
 constexpr char kQuestions[] =

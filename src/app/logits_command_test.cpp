@@ -1,6 +1,7 @@
 #include "app/logits_command.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -42,7 +43,8 @@ class LogitsCommand : public testing::Test {
     EXPECT_TRUE(fs::is_empty(folder_));
   }
 
-  const fs::path folder_ = fs::path(testing::TempDir()) / "realm_logits_command_test";
+  const fs::path folder_ =
+      fs::path(testing::TempDir()) / ("realm_logits_command_test_" + std::to_string(::getpid()));
 };
 
 TEST_F(LogitsCommand, SameBytesForAnyChunkAndThreads) {
@@ -97,7 +99,8 @@ TEST(TokenList, ReadsIdsAndRefusesTheRest) {
 }
 
 TEST(TokenList, FilesHoldAJsonList) {
-  const std::string path = testing::TempDir() + "realm_token_list_test.json";
+  const std::string path =
+      testing::TempDir() + "realm_token_list_test_" + std::to_string(::getpid()) + ".json";
   const auto read = [&](const std::string& content) {
     std::ofstream(path) << content;
     auto tokens = read_token_file(path);
@@ -105,9 +108,10 @@ TEST(TokenList, FilesHoldAJsonList) {
     return tokens;
   };
   EXPECT_EQ(read("[3, 0, 17]").value(), (std::vector<Token>{3, 0, 17}));
-  for (const std::string& content : {std::string(), std::string("{"), std::string("[]"),
-                                    std::string("[1.5]"), std::string("[-1]"), std::string("[[1]]"),
-                                    std::string("[\"a\"]"), std::string(100000, '[')}) {
+  for (const std::string& content :
+       {std::string(), std::string("{"), std::string("[]"), std::string("[1.5]"),
+        std::string("[-1]"), std::string("[[1]]"), std::string("[\"a\"]"),
+        std::string(100000, '[')}) {
     const auto tokens = read(content);
     ASSERT_FALSE(tokens.ok()) << content.substr(0, 10);
     EXPECT_EQ(tokens.error().code, ErrorCode::kInvalidArgument) << tokens.error().message;

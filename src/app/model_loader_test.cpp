@@ -1,6 +1,7 @@
 #include "app/model_loader.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -40,7 +41,8 @@ TEST(ModelLoader, OptionsThatCannotBeHadAreNamed) {
 }
 
 TEST(ModelLoader, WhatIsNoModelIsRefusedByName) {
-  const std::string path = testing::TempDir() + "model_loader_test.gguf";
+  const std::string path =
+      testing::TempDir() + "model_loader_test_" + std::to_string(::getpid()) + ".gguf";
   std::ofstream(path) << "not a model";
   const auto loaded = load_for_running({.path = path, .threads = 1});
   std::filesystem::remove(path);

@@ -1,6 +1,7 @@
 #include "app/perplexity_command.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -21,7 +22,8 @@ class PerplexityCommand : public testing::Test {
     options.text_path = path_;
     return measure_perplexity(options);
   }
-  const std::string path_ = testing::TempDir() + "realm_perplexity_test.txt";
+  const std::string path_ =
+      testing::TempDir() + "realm_perplexity_test_" + std::to_string(::getpid()) + ".txt";
 };
 
 // The definition, straight: each token of a window's second half given what precedes it.

@@ -1,6 +1,7 @@
 #include "app/quantize_command.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -64,7 +65,8 @@ class QuantizeCommand : public testing::Test {
     EXPECT_FALSE(fs::exists(options.output));
   }
 
-  const fs::path folder_ = fs::path(testing::TempDir()) / "realm_quantize_test";
+  const fs::path folder_ =
+      fs::path(testing::TempDir()) / ("realm_quantize_test_" + std::to_string(::getpid()));
 };
 
 TEST_F(QuantizeCommand, FollowsTheMixAndKeepsTheRest) {

@@ -1,6 +1,7 @@
 #include "app/tokenize.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
@@ -71,8 +72,9 @@ TEST_F(TokenizeCommand, WritesIds) {
 TEST_F(TokenizeCommand, ReadsFilesAndStandardInputWhole) {
   EXPECT_EQ(tokenize({.add_bos_eos = false}, "hey"), "257\n");
   EXPECT_EQ(tokenize({.file = "-", .add_bos_eos = false}, "he"), "256\n");
-  const std::string path =
-      (std::filesystem::path(testing::TempDir()) / "realm_tokenize_test.txt").string();
+  const std::string path = (std::filesystem::path(testing::TempDir()) /
+                            ("realm_tokenize_test_" + std::to_string(::getpid()) + ".txt"))
+                               .string();
   auto file = AtomicFile::create(path);
   ASSERT_TRUE(file.ok());
   ASSERT_TRUE(file->write("hey\n").ok());

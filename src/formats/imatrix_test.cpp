@@ -1,6 +1,7 @@
 #include "formats/imatrix.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -50,7 +51,8 @@ class Dat {
 };
 
 TEST(Imatrix, WritesWhatItReads) {
-  const std::string path = testing::TempDir() + "realm_imatrix_test.gguf";
+  const std::string path =
+      testing::TempDir() + "realm_imatrix_test_" + std::to_string(::getpid()) + ".gguf";
   ASSERT_TRUE(write_imatrix(path, sample()).ok());
   const auto read = read_imatrix(path);
   const auto file = open_gguf(path);
@@ -108,7 +110,8 @@ TEST(Imatrix, RefusesWhatIsNone) {
 
   ImportanceMatrix uneven = sample();
   uneven.entries["blk.0.attn_q.weight"].sums = {1, -2, 3};
-  const std::string path = testing::TempDir() + "realm_imatrix_bad.gguf";
+  const std::string path =
+      testing::TempDir() + "realm_imatrix_bad_" + std::to_string(::getpid()) + ".gguf";
   ASSERT_TRUE(write_imatrix(path, uneven).ok());
   const auto read = read_imatrix(path);
   fs::remove(path);

@@ -9,10 +9,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <utility>
 
 namespace realm {
 namespace {
@@ -64,36 +66,52 @@ class Terminal {
   }
   // Waits for `text` behind what earlier calls found.
   bool wait_for(const std::string& text) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    const auto deadline = Clock::now() + kPatience;
     while (true) {
       if (const size_t at = seen_.find(text); at != std::string::npos) {
         passed_ = seen_.substr(0, at);
         seen_.erase(0, at + text.size());
         return true;
       }
-      pollfd ready = {fd_, POLLIN, 0};
-      if (std::chrono::steady_clock::now() > deadline || poll(&ready, 1, 500) < 0) return false;
-      char buffer[4096];
-      if ((ready.revents & (POLLIN | POLLHUP)) != 0) {
-        const ssize_t count = read(fd_, buffer, sizeof buffer);
-        if (count <= 0) return false;
-        seen_.append(buffer, static_cast<size_t>(count));
-      }
+      if (Clock::now() > deadline || !read_some()) return false;
     }
   }
+  // -1 unless the child ends by itself in time; a child that does not is killed.
   int exit_status() {
-    int status = 0;
-    const pid_t pid = std::exchange(pid_, -1);
-    char buffer[4096];
-    while (read(fd_, buffer, sizeof buffer) > 0) {
+    const auto deadline = Clock::now() + kPatience;
+    while (Clock::now() < deadline && read_some()) {
     }
-    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    const pid_t pid = std::exchange(pid_, -1);
+    int status = 0;
+    pid_t ended = 0;
+    while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && Clock::now() < deadline) usleep(5000);
+    if (ended == 0) {
+      kill(pid, SIGKILL);
+      waitpid(pid, nullptr, 0);
+      return -1;
+    }
+    return ended == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
   const std::string& seen() const { return seen_; }
   // What came before the text that was waited for last.
   const std::string& passed() const { return passed_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  // Longer than a loaded machine takes, shorter than the test may.
+  static constexpr std::chrono::seconds kPatience{60};
+
+  // Half a second at most; false once the terminal is gone.
+  bool read_some() {
+    pollfd ready = {fd_, POLLIN, 0};
+    if (poll(&ready, 1, 500) < 0) return errno == EINTR;
+    if ((ready.revents & (POLLIN | POLLHUP | POLLERR)) == 0) return true;
+    char buffer[4096];
+    const ssize_t count = read(fd_, buffer, sizeof buffer);
+    if (count > 0) seen_.append(buffer, static_cast<size_t>(count));
+    return count > 0;
+  }
+
   int fd_ = -1;
   pid_t pid_ = -1;
   std::string seen_, passed_;

@@ -1,0 +1,86 @@
+"""`realm logits` against Hugging Face transformers' own, and against itself however the work is cut."""
+
+import json
+import math
+
+import tiny_model
+from harness import EMBEDDED, RealmTest, argmax, main, read_floats, relative_error, rows
+
+GOLDEN = ("llama-spm", "llama3-rope", "qwen3")
+RELATIVE_ERROR_MAX = 1e-3
+
+
+class Golden(RealmTest):
+    def check(self, name: str):
+        folder = self.shared("golden", name)
+        golden = json.loads((folder / "golden.json").read_text())
+        expected = read_floats(folder / "logits.f32")
+        tokens = self.write("tokens.json", json.dumps(golden["tokens"]))
+        out = self.path("logits.f32")
+        self.succeed("logits", folder / "model.gguf", "--tokens-file", tokens, "--kv-type", "f32", "-o", out)
+        actual = read_floats(out)
+        self.assertEqual(len(actual), golden["n_tokens"] * golden["vocab"])
+        self.assertLess(relative_error(actual, expected), RELATIVE_ERROR_MAX)
+        for position, (ours, theirs) in enumerate(zip(rows(actual, golden["vocab"]), rows(expected, golden["vocab"]))):
+            self.assertEqual(argmax(ours), argmax(theirs), f"argmax at position {position}")
+
+    def test_llama_spm(self):
+        self.check("llama-spm")
+
+    def test_llama3_rope(self):
+        self.check("llama3-rope")
+
+    def test_qwen3(self):
+        self.check("qwen3")
+
+
+class SameBits(RealmTest):
+    """Chunking and threads decide how the work is done, never what comes out."""
+
+    def logits(self, model, tokens, *options: str) -> bytes:
+        out = self.path("logits.f32")
+        self.succeed("logits", model, "--tokens", ",".join(map(str, tokens)), "-o", out, *options)
+        return out.read_bytes()
+
+    def check(self, model, tokens, vocab: int):
+        for kv_type in ("f32", "f16", "q8_0"):
+            whole = self.logits(model, tokens, "--threads", "1", "--kv-type", kv_type)
+            self.assertEqual(len(whole), len(tokens) * vocab * 4)
+            self.assertTrue(all(map(math.isfinite, read_floats(self.path("logits.f32")))))
+            for chunk in ("1", "7", str(len(tokens))):
+                for threads in ("1", "2"):
+                    with self.subTest(kv_type=kv_type, chunk=chunk, threads=threads):
+                        cut = self.logits(model, tokens, "--threads", threads, "--chunk", chunk, "--kv-type", kv_type)
+                        self.assertTrue(cut == whole, "the bytes differ")
+
+    def test_tiny_f32(self):
+        model = self.write("model.gguf", tiny_model.make().bytes())
+        self.check(model, [(i * 37) % tiny_model.VOCAB for i in range(40)], tiny_model.VOCAB)
+
+    def test_embedded_q8_0(self):
+        self.check(EMBEDDED, [1, 361, 208, 627, 1391, 414, 460, 423, 299, 657, 94, 96, 3783, 40, 2, 208, 1, 366, 208],
+                   8192)
+
+    def test_golden_f16(self):
+        for name in GOLDEN:
+            with self.subTest(name):
+                folder = self.shared("golden", name)
+                golden = json.loads((folder / "golden.json").read_text())
+                self.check(folder / "model.gguf", golden["tokens"], golden["vocab"])
+
+    def test_q4_k_m(self):
+        self.check(self.shared("models", "realm-tiny", "realm-tiny.Q4_K_M.gguf"), list(range(100, 140)), 8192)
+
+
+class Checkpoint(RealmTest):
+    def test_a_hugging_face_folder_is_a_model_too(self):
+        """MODEL may be a checkpoint folder; its logits are those of the golden file too."""
+        folder = self.shared("golden", "llama3-rope")
+        golden = json.loads((folder / "golden.json").read_text())
+        out = self.path("logits.f32")
+        self.succeed("logits", folder, "--tokens", ",".join(map(str, golden["tokens"])), "--kv-type", "f32", "-o", out)
+        self.assertLess(relative_error(read_floats(out), read_floats(folder / "logits.f32")), RELATIVE_ERROR_MAX)
+
+
+if __name__ == "__main__":
+    main()
