@@ -10,20 +10,24 @@ namespace realm {
 void add_convert(CLI::App& root, Commands& commands);
 
 void add_convert(CLI::App&, Commands& commands) {
-  CLI::App* command = commands.add(
-      "convert", "Turn a Hugging Face checkpoint or PEFT adapter into a GGUF file",
-      {"realm convert ./Llama-3.2-1B llama.gguf", "realm convert ./Qwen3-0.6B qwen3.gguf --type Q8_0",
-       "realm convert ./my-adapter adapter.gguf --base ./Llama-3.2-1B"});
+  CLI::App* command =
+      commands.add("convert", "Turn a Hugging Face checkpoint or PEFT adapter into a GGUF file",
+                   {"realm convert ./Llama-3.2-1B llama.gguf",
+                    "realm convert ./Qwen3-0.6B qwen3.gguf --type Q8_0",
+                    "realm convert ./my-adapter adapter.gguf --base ./Llama-3.2-1B"});
   auto options = std::make_shared<ConvertOptions>();
   command->add_option("DIR", options->input, "folder of the checkpoint or adapter")
-      ->type_name("")->required();
+      ->type_name("")
+      ->required();
   command->add_option("OUT", options->output, "the GGUF file to write")->type_name("")->required();
-  command->add_option("--type", options->type,
-                      "type of the weight matrices: auto keeps the checkpoint's (F32, F16, BF16), "
-                      "else any type that needs no importance matrix")
+  command
+      ->add_option("--type", options->type,
+                   "type of the weight matrices: auto keeps the checkpoint's (F32, F16, BF16), "
+                   "else any type that needs no importance matrix")
       ->type_name("TYPE");
-  command->add_option("--base", options->base,
-                      "for an adapter: its base model, a folder or a GGUF file")
+  command
+      ->add_option("--base", options->base,
+                   "for an adapter: its base model, a folder or a GGUF file")
       ->type_name("MODEL");
   commands.on_run(command, [options] { return run_convert(*options); });
 }

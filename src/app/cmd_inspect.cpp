@@ -10,9 +10,10 @@ namespace realm {
 void add_inspect(CLI::App& root, Commands& commands);
 
 void add_inspect(CLI::App&, Commands& commands) {
-  CLI::App* command = commands.add("inspect", "Show what a model file holds and what it needs",
-                                   {"realm inspect model.gguf",
-                                    "realm inspect model.gguf --tensors --ctx 32768 --kv-type q8_0"});
+  CLI::App* command =
+      commands.add("inspect", "Show what a model file holds and what it needs",
+                   {"realm inspect model.gguf",
+                    "realm inspect model.gguf --tensors --ctx 32768 --kv-type q8_0"});
   auto options = std::make_shared<InspectOptions>();
   command->add_option("MODEL", options->model, "the model; realm-tiny unless given");
   command->add_flag("--tensors", options->tensors, "list every tensor");

@@ -133,12 +133,11 @@ Status run_once(Answering& answering, const RunArguments& arguments, const Answe
   std::string text;
   Status written;
   const bool on_terminal = is_terminal(stdout);
-  const GenerationResult result =
-      TRY(answering.answer(request, [&](std::string_view piece) {
-        text += piece;
-        if (arguments.json || !written.ok()) return;
-        written = write_out(on_terminal ? without_controls(piece) : std::string(piece));
-      }));
+  const GenerationResult result = TRY(answering.answer(request, [&](std::string_view piece) {
+    text += piece;
+    if (arguments.json || !written.ok()) return;
+    written = write_out(on_terminal ? without_controls(piece) : std::string(piece));
+  }));
   TRY(written);
   const AnswerStats stats = stats_of(result);
   if (arguments.json) {
@@ -159,7 +158,8 @@ Status run_once(Answering& answering, const RunArguments& arguments, const Answe
   }
   if (arguments.stats) std::fprintf(stderr, "%s\n", describe_stats(stats).c_str());
   if (result.finish == FinishReason::kContextFull && !arguments.json) {
-    std::fprintf(stderr, "realm: the answer ends here: the context of %lld tokens is full (--ctx)\n",
+    std::fprintf(stderr,
+                 "realm: the answer ends here: the context of %lld tokens is full (--ctx)\n",
                  static_cast<long long>(answering.engine().options().context));
   }
   return result.finish == FinishReason::kCancelled ? interrupt.check() : Status{};
@@ -226,12 +226,12 @@ Status run(const Settings& settings, const RunArguments& arguments) {
 }  // namespace
 
 void add_run(CLI::App&, Commands& commands) {
-  CLI::App* command = commands.add(
-      "run", "Answer a prompt, or chat",
-      {"realm run \"What is the capital of France?\"", "realm run model.gguf",
-       "realm run model.gguf \"Write a haiku\" --temperature 0 --stats",
-       "cat question.txt | realm run model.gguf --system \"Be brief\""},
-      {SettingGroup::kModel, SettingGroup::kGeneration, SettingGroup::kSampling});
+  CLI::App* command =
+      commands.add("run", "Answer a prompt, or chat",
+                   {"realm run \"What is the capital of France?\"", "realm run model.gguf",
+                    "realm run model.gguf \"Write a haiku\" --temperature 0 --stats",
+                    "cat question.txt | realm run model.gguf --system \"Be brief\""},
+                   {SettingGroup::kModel, SettingGroup::kGeneration, SettingGroup::kSampling});
   auto arguments = std::make_shared<RunArguments>();
   command
       ->add_option("WORDS", arguments->words,
@@ -239,8 +239,9 @@ void add_run(CLI::App&, Commands& commands) {
                    "without MODEL the embedded realm-tiny answers")
       ->type_name("");
   command->add_option("--system", arguments->system, "the system prompt")->type_name("TEXT");
-  command->add_option("--chat-template", arguments->chat_template,
-                      "a built-in template by name, or a .jinja file, in place of the model's own")
+  command
+      ->add_option("--chat-template", arguments->chat_template,
+                   "a built-in template by name, or a .jinja file, in place of the model's own")
       ->type_name("NAME");
   command->add_flag("--raw", arguments->raw, "continue the prompt as it is, without a template");
   command->add_flag("--ignore-eos", arguments->ignore_end, "go on past the model's end tokens");

@@ -54,8 +54,8 @@ void add_tokenize(CLI::App&, Commands& commands) {
   command->add_option("MODEL", arguments->model, "the model; realm-tiny for an empty name");
   CLI::Option* text =
       command->add_option("TEXT", arguments->text, "the text; standard input unless given");
-  CLI::Option* file =
-      command->add_option("-f,--file", arguments->file, "read the text from a file")->type_name("FILE");
+  CLI::Option* file = command->add_option("-f,--file", arguments->file, "read the text from a file")
+                          ->type_name("FILE");
   command->add_flag("--special", arguments->options.parse_special,
                     "read special tokens written out in the text as such");
   command->add_flag_callback(
@@ -71,9 +71,9 @@ void add_tokenize(CLI::App&, Commands& commands) {
 }
 
 void add_detokenize(CLI::App&, Commands& commands) {
-  CLI::App* command =
-      commands.add("detokenize", "Turn token ids into text",
-                   {"realm detokenize model.gguf 1 15043 3186", "realm detokenize model.gguf 9906 --json"});
+  CLI::App* command = commands.add(
+      "detokenize", "Turn token ids into text",
+      {"realm detokenize model.gguf 1 15043 3186", "realm detokenize model.gguf 9906 --json"});
   struct Arguments {
     std::vector<std::string> words;
     DetokenizeOptions options;

@@ -75,11 +75,13 @@ Result<std::string> run_template(const TemplateOptions& options) {
     compiled = ChatTemplate::compile(source, TRY(chat_template_tokens(metadata)));
     if (!compiled.ok()) return compiled.error().at(options.file);
   }
-  return compiled->render({.messages_json = messages,
-                           .tools_json = tools,
-                           .variables_json = variables,
-                           .add_generation_prompt = options.add_generation_prompt,
-                           .now = current_clock()});
+  auto prompt = compiled->render({.messages_json = messages,
+                                  .tools_json = tools,
+                                  .variables_json = variables,
+                                  .add_generation_prompt = options.add_generation_prompt,
+                                  .now = current_clock()});
+  if (!prompt.ok()) return prompt.error().at(options.messages);
+  return prompt;
 }
 
 }  // namespace realm

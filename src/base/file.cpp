@@ -77,8 +77,22 @@ Result<AtomicFile> AtomicFile::create(const std::string& name) {
     path = resolved;
     std::free(resolved);
   }
+  // A file without a name until commit() vanishes with the program, however that ends.
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   std::string temporary = path + ".tmp-XXXXXX";
-  const int fd = ::mkstemp(temporary.data());
+  int fd = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0644);
+  if (fd >= 0) {
+    std::FILE* nameless = ::fdopen(fd, "wb");
+    if (nameless != nullptr) {
+      AtomicFile file(path, path + ".tmp-" + std::to_string(::getpid()), nameless);
+      file.nameless_ = true;
+      return file;
+    }
+    ::close(fd);
+  }
+  // Not every file system has that.
+  fd = ::mkstemp(temporary.data());
   if (fd < 0) return system_error(path, "create");
   ::fchmod(fd, 0644);
   std::FILE* file = ::fdopen(fd, "wb");
@@ -98,12 +112,13 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
     : path_(std::move(other.path_)),
       temporary_(std::move(other.temporary_)),
       file_(std::exchange(other.file_, nullptr)),
-      size_(other.size_) {}
+      size_(other.size_),
+      nameless_(other.nameless_) {}
 
 AtomicFile::~AtomicFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (!temporary_.empty() && !nameless_) ::unlink(temporary_.c_str());
 }
 
 Error AtomicFile::failed(const char* action) const {
@@ -134,6 +149,13 @@ Status AtomicFile::commit() {
     return {};
   }
   if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) return failed("write");
+  if (nameless_) {
+    const std::string self = "/proc/self/fd/" + std::to_string(::fileno(file_));
+    ::unlink(temporary_.c_str());  // left by a killed process of this number
+    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      return failed("finish writing");
+    }
+  }
   std::FILE* file = std::exchange(file_, nullptr);
   if (std::fclose(file) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
     Error error = failed("finish writing");

@@ -54,6 +54,7 @@ class AtomicFile {
   std::string path_, temporary_;  // temporary_ is empty where path_ itself is written to
   std::FILE* file_ = nullptr;
   uint64_t size_ = 0;
+  bool nameless_ = false;
 };
 
 // The whole of a file of at most `max_bytes`.

@@ -74,7 +74,8 @@ void ThreadPool::run(int64_t num_pieces, Function function, void* context) {
   if (spin_until(all_done)) return;
   // A worker lost its core in the middle of a piece; sleeping lets the kernel run it on this one.
   caller_sleeps_.store(1, std::memory_order_seq_cst);
-  for (uint32_t seen = done_.load(); seen != static_cast<uint32_t>(num_pieces); seen = done_.load()) {
+  for (uint32_t seen = done_.load(); seen != static_cast<uint32_t>(num_pieces);
+       seen = done_.load()) {
     done_.wait(seen);
   }
   caller_sleeps_.store(0, std::memory_order_relaxed);

@@ -1,7 +1,7 @@
 // The process's compute threads. One caller at a time hands out a job as many small pieces; every
-// thread, the caller included, takes the next piece from a shared counter, so that a core taken away
-// by another process costs only its own share. Waiting threads spin for some microseconds (the gap
-// between two ops of a forward pass is shorter than a futex wake-up), then sleep.
+// thread, the caller included, takes the next piece from a shared counter, so that a core taken
+// away by another process costs only its own share. Waiting threads spin for some microseconds (the
+// gap between two ops of a forward pass is shorter than a futex wake-up), then sleep.
 #pragma once
 
 #include <atomic>
@@ -26,9 +26,12 @@ class ThreadPool {
   // Returns when all are done. Not reentrant; num_pieces < 2^24.
   template <typename Body>
   void parallel_for(int64_t num_pieces, Body&& body) {
-    run(num_pieces, [](void* context, int64_t piece, int thread) {
-      (*static_cast<std::remove_reference_t<Body>*>(context))(piece, thread);
-    }, const_cast<void*>(static_cast<const void*>(&body)));
+    run(
+        num_pieces,
+        [](void* context, int64_t piece, int thread) {
+          (*static_cast<std::remove_reference_t<Body>*>(context))(piece, thread);
+        },
+        const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:

@@ -44,7 +44,9 @@ TEST(ThreadPool, CallerSleepsForASlowPiece) {
   EXPECT_EQ(done.load(), 2);
 }
 
-TEST(ThreadPool, ReportsAtLeastOneCore) { EXPECT_GE(usable_cores(), 1); }
+TEST(ThreadPool, ReportsAtLeastOneCore) {
+  EXPECT_GE(usable_cores(), 1);
+}
 
 }  // namespace
 }  // namespace realm

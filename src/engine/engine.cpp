@@ -95,10 +95,10 @@ Status Engine::allocate(int32_t num_pages) {
     KvLayer layer;
     for (auto [view, dim] : {std::pair{&layer.k, shape.k_dim}, std::pair{&layer.v, shape.v_dim}}) {
       if (dim % format.block_elements != 0) {
-        return Error{ErrorCode::kInvalidArgument,
-                     std::string("a ") + format.name + " KV cache needs head sizes that are multiples of " +
-                         std::to_string(format.block_elements) + "; this model has " +
-                         std::to_string(dim)};
+        return Error{
+            ErrorCode::kInvalidArgument,
+            std::string("a ") + format.name + " KV cache needs head sizes that are multiples of " +
+                std::to_string(format.block_elements) + "; this model has " + std::to_string(dim)};
       }
       const int64_t dims[] = {num_pages, shape.num_heads, kPageTokens, dim};
       *view = make_view(nullptr, options_.kv_type, dims, 4);
@@ -113,8 +113,8 @@ Status Engine::allocate(int32_t num_pages) {
   inputs_ = TRY(backend_.allocate(layout.total));
   staging_.resize(layout.total);
   // Dry runs size the scratch: the most tokens with the most logits is the largest step.
-  const StepProgram largest = TRY(build(
-      {options_.max_step_tokens, options_.max_sequences, options_.max_logit_rows}));
+  const StepProgram largest =
+      TRY(build({options_.max_step_tokens, options_.max_sequences, options_.max_logit_rows}));
   scratch_ = TRY(backend_.allocate(largest.program.scratch_bytes));
   logits_.resize(static_cast<size_t>(options_.max_logit_rows * model_->info().vocab_size));
   return {};
@@ -202,8 +202,9 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items) {
       const int64_t position = start + static_cast<int64_t>(i);
       tokens[num_tokens] = item.tokens[i];
       positions[num_tokens] = static_cast<int32_t>(position);
-      slots[num_tokens] = int64_t{pages[static_cast<size_t>(position / kPageTokens)]} * kPageTokens +
-                          position % kPageTokens;
+      slots[num_tokens] =
+          int64_t{pages[static_cast<size_t>(position / kPageTokens)]} * kPageTokens +
+          position % kPageTokens;
       const bool wanted = item.logits == WantLogits::kAll ||
                           (item.logits == WantLogits::kLast && i + 1 == item.tokens.size());
       if (wanted) logit_rows[num_rows++] = num_tokens;

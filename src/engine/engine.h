@@ -1,6 +1,6 @@
-// Runs steps: one flat batch of mixed prefill and decode tokens through the model, over the paged KV
-// cache. The scheduler, the command line and the tests are its callers, one thread at a time. All
-// memory (cache, inputs, scratch for the largest step) is taken when the engine is made.
+// Runs steps: one flat batch of mixed prefill and decode tokens through the model, over the paged
+// KV cache. The scheduler, the command line and the tests are its callers, one thread at a time.
+// All memory (cache, inputs, scratch for the largest step) is taken when the engine is made.
 #pragma once
 
 #include <map>
@@ -20,12 +20,12 @@
 namespace realm {
 
 struct EngineOptions {
-  int64_t context = 4096;          // tokens one sequence may have
-  int64_t cache_tokens = 0;        // tokens the cache holds in all; 0: one context
-  int64_t max_step_tokens = 512;   // tokens of one step
-  int64_t max_sequences = 16;      // sequences of one step
-  int64_t max_logit_rows = 16;     // rows of logits of one step
-  DType kv_type = DType::kF16;     // F32, F16 or Q8_0
+  int64_t context = 4096;         // tokens one sequence may have
+  int64_t cache_tokens = 0;       // tokens the cache holds in all; 0: one context
+  int64_t max_step_tokens = 512;  // tokens of one step
+  int64_t max_sequences = 16;     // sequences of one step
+  int64_t max_logit_rows = 16;    // rows of logits of one step
+  DType kv_type = DType::kF16;    // F32, F16 or Q8_0
 };
 
 enum class WantLogits { kNone, kLast, kAll };

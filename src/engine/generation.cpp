@@ -29,10 +29,14 @@ bool is_cancelled(const std::atomic<bool>* cancel) {
 
 const char* finish_reason_name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kContextFull: return "context_full";
-    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kContextFull:
+      return "context_full";
+    case FinishReason::kCancelled:
+      return "cancelled";
   }
   return "?";
 }
@@ -55,18 +59,18 @@ Result<GenerationResult> generate(Engine& engine, Sequence& sequence,
   const int64_t prompt_tokens = static_cast<int64_t>(request.prompt.size());
   if (prompt_tokens == 0) return Error{ErrorCode::kInvalidArgument, "the prompt is empty"};
   if (prompt_tokens > context) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "the prompt has " + std::to_string(prompt_tokens) +
-                     " tokens and the context holds " + std::to_string(context) +
-                     ": shorten it or raise --ctx"};
+    return Error{ErrorCode::kInvalidArgument, "the prompt has " + std::to_string(prompt_tokens) +
+                                                  " tokens and the context holds " +
+                                                  std::to_string(context) +
+                                                  ": shorten it or raise --ctx"};
   }
   TRY(validate(request.sampling, engine.model().info().vocab_size));
 
   GenerationResult result;
   result.prompt_tokens = prompt_tokens;
   const auto& held = sequence.tokens();
-  const auto common = std::mismatch(held.begin(), held.end(), request.prompt.begin(),
-                                    request.prompt.end());
+  const auto common =
+      std::mismatch(held.begin(), held.end(), request.prompt.begin(), request.prompt.end());
   // At least the last token runs again: its logits are needed.
   result.cached_tokens = std::min<int64_t>(common.first - held.begin(), prompt_tokens - 1);
   sequence.truncate(result.cached_tokens);

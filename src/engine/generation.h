@@ -19,8 +19,8 @@ struct GenerationRequest {
   std::vector<Token> prompt;  // the whole of it; what the sequence already holds is not run again
   SamplingParams sampling;
   TokenText token_text;
-  int64_t max_tokens = -1;          // -1: until a stop token or the context is full
-  std::vector<Token> stop_tokens;   // end of generation; not passed to on_token
+  int64_t max_tokens = -1;         // -1: until a stop token or the context is full
+  std::vector<Token> stop_tokens;  // end of generation; not passed to on_token
   const std::atomic<bool>* cancel = nullptr;
 };
 
@@ -33,10 +33,10 @@ struct GenerationResult {
   double decode_seconds = 0;
 };
 
-// Calls on_token for each sampled token as soon as it is known; false stops (a stop string was met).
-// The sequence is first cut back to the longest prefix it shares with the prompt.
-// Errors: kInvalidArgument where the prompt is empty, longer than the context or holds a token out
-// of range; kBadModel where the model's logits are not numbers.
+// Calls on_token for each sampled token as soon as it is known; false stops (a stop string was
+// met). The sequence is first cut back to the longest prefix it shares with the prompt. Errors:
+// kInvalidArgument where the prompt is empty, longer than the context or holds a token out of
+// range; kBadModel where the model's logits are not numbers.
 Result<GenerationResult> generate(Engine& engine, Sequence& sequence,
                                   const GenerationRequest& request,
                                   const std::function<bool(const Sampled&)>& on_token);

@@ -8,11 +8,15 @@
 namespace realm {
 namespace {
 
-int64_t pages_for(int64_t tokens) { return (tokens + kPageTokens - 1) / kPageTokens; }
+int64_t pages_for(int64_t tokens) {
+  return (tokens + kPageTokens - 1) / kPageTokens;
+}
 
 }  // namespace
 
-Sequence::~Sequence() { truncate(0); }
+Sequence::~Sequence() {
+  truncate(0);
+}
 
 Sequence::Sequence(Sequence&& other) noexcept
     : pool_(other.pool_),

@@ -79,12 +79,13 @@ TEST(RowEncoder, ImportanceReachesTheEncoder) {
   const BlockFormat& to = *find_block_format(DType::kQ2_K);
   const auto error_at_7 = [&](const RowEncoding& encoding) {
     std::vector<float> decoded(256);
-    EXPECT_TRUE(encode_rows({&piece, 1}, *find_block_format(DType::kF32), to, 256,
-                            [&](std::span<const std::byte> chunk) {
-                              to.decode(chunk.data(), decoded.data(), 256);
-                              return Status();
-                            },
-                            encoding)
+    EXPECT_TRUE(encode_rows(
+                    {&piece, 1}, *find_block_format(DType::kF32), to, 256,
+                    [&](std::span<const std::byte> chunk) {
+                      to.decode(chunk.data(), decoded.data(), 256);
+                      return Status();
+                    },
+                    encoding)
                     .ok());
     return std::fabs(decoded[7] - values[7]);
   };

@@ -20,8 +20,8 @@ Result<TransformerParams> read_transformer_params(const Metadata& metadata,
   p.kv_heads = TRY(metadata.get_int_or(arch + ".attention.head_count_kv", p.heads, 1, 65536));
   p.ffn = TRY(metadata.get_int(arch + ".feed_forward_length", 1, kMaxDim));
   p.trained_context = TRY(metadata.get_int(arch + ".context_length", 1, int64_t{1} << 31));
-  p.norm_eps = static_cast<float>(
-      TRY(metadata.get_float_or(arch + ".attention.layer_norm_rms_epsilon", 1e-5)));
+  p.norm_eps =
+      static_cast<float>(TRY(metadata.get_float(arch + ".attention.layer_norm_rms_epsilon")));
   if (p.heads % p.kv_heads != 0) {
     return out_of_range(arch + ".attention.head_count_kv", p.kv_heads,
                         ("does not divide head_count " + std::to_string(p.heads)).c_str());
@@ -31,8 +31,9 @@ Result<TransformerParams> read_transformer_params(const Metadata& metadata,
   p.v_dim = TRY(metadata.get_int_or(arch + ".attention.value_length", head_dim, 1, 4096));
   p.n_rot = TRY(metadata.get_int_or(arch + ".rope.dimension_count", p.k_dim, 2, 4096));
   if (p.n_rot > p.k_dim || p.n_rot % 2 != 0) {
-    return out_of_range(arch + ".rope.dimension_count", p.n_rot,
-                        ("is not an even number up to the head size " + std::to_string(p.k_dim)).c_str());
+    return out_of_range(
+        arch + ".rope.dimension_count", p.n_rot,
+        ("is not an even number up to the head size " + std::to_string(p.k_dim)).c_str());
   }
   return p;
 }
@@ -102,7 +103,8 @@ void add_attention(ProgramBuilder& builder, const TransformerParams& p,
   }
   builder.add(Rope{.x = q, .table = settings.rope_table, .pairs = settings.rope_pairs});
   builder.add(Rope{.x = k, .table = settings.rope_table, .pairs = settings.rope_pairs});
-  builder.add(StoreKv{.k = k, .v = v, .k_cache = cache.k, .v_cache = cache.v, .slots = inputs.slots});
+  builder.add(
+      StoreKv{.k = k, .v = v, .k_cache = cache.k, .v_cache = cache.v, .slots = inputs.slots});
   const TensorView attended = builder.scratch({tokens, p.heads, p.v_dim});
   builder.add(Attention{.q = q,
                         .k_cache = cache.k,

@@ -1,5 +1,6 @@
-// The building blocks that decoder-only families share: hyper-parameters of a transformer layer, its
-// weights, and the ops of attention and of a gated feed-forward. A family's file picks among them.
+// The building blocks that decoder-only families share: hyper-parameters of a transformer layer,
+// its weights, and the ops of attention and of a gated feed-forward. A family's file picks among
+// them.
 #pragma once
 
 #include <string>
@@ -25,7 +26,8 @@ struct TransformerParams {
 
 // Reads the keys that all families use (embedding_length, block_count, attention.*, ...), checking
 // that every value is in range and that they fit each other.
-Result<TransformerParams> read_transformer_params(const Metadata& metadata, const std::string& arch);
+Result<TransformerParams> read_transformer_params(const Metadata& metadata,
+                                                  const std::string& arch);
 
 // A linear layer: weight [out, in] and an optional bias [out].
 struct Linear {

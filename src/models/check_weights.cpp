@@ -29,7 +29,8 @@ bool finite_values(const BlockFormat& format, const std::byte* data, int64_t num
   for (int64_t i = 0; i < num_elements; i += kStretch) {
     const int64_t n = std::min(kStretch, num_elements - i);
     format.decode(data + i * format.block_bytes, values.data(), n);
-    if (!std::all_of(values.begin(), values.begin() + n, [](float v) { return std::isfinite(v); })) {
+    if (!std::all_of(values.begin(), values.begin() + n,
+                     [](float v) { return std::isfinite(v); })) {
       return false;
     }
   }
@@ -48,8 +49,9 @@ Status check_weights(const TensorDirectory& file) {
                             : finite_values(*format, tensor.data.data(), blocks);
     if (!finite) {
       return Error{ErrorCode::kBadModel,
-                   "tensor '" + tensor.name + "' holds values that are not finite numbers (NaN or "
-                   "infinity): the file is damaged or was converted wrongly"};
+                   "tensor '" + tensor.name +
+                       "' holds values that are not finite numbers (NaN or "
+                       "infinity): the file is damaged or was converted wrongly"};
     }
   }
   return {};

@@ -55,7 +55,8 @@ Status Decoder::load(std::shared_ptr<const TensorDirectory> file, Backend& backe
   info_.trained_context = params_.trained_context;
 
   WeightLoader loader(*file_, backend, info_);
-  inv_freq_ = TRY(loader.computed(rope_.inv_freq.data(), static_cast<int64_t>(rope_.inv_freq.size())));
+  inv_freq_ =
+      TRY(loader.computed(rope_.inv_freq.data(), static_cast<int64_t>(rope_.inv_freq.size())));
   embedding_ = TRY(loader.matrix("token_embd.weight", info_.vocab_size, params_.hidden));
   const int64_t embedding_bytes = info_.weight_bytes;
   output_norm_ = TRY(loader.vector("output_norm.weight", params_.hidden));
@@ -101,8 +102,8 @@ TensorView Decoder::forward(ProgramBuilder& builder, const StepInputs& inputs,
   for (size_t i = 0; i < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const TensorView normed = builder.scratch({tokens, hidden});
-    builder.add(RmsNorm{
-        .x = x, .weight = layer.attention_norm, .out = normed, .eps = params_.norm_eps});
+    builder.add(
+        RmsNorm{.x = x, .weight = layer.attention_norm, .out = normed, .eps = params_.norm_eps});
     add_attention(builder, params_, layer.attention, attention, inputs, cache[i], normed, x);
     const TensorView ffn_in = builder.scratch({tokens, hidden});
     builder.add(RmsNorm{.x = x, .weight = layer.ffn_norm, .out = ffn_in, .eps = params_.norm_eps});

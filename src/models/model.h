@@ -29,8 +29,8 @@ struct ModelInfo {
   int64_t num_layers = 0;
   int64_t trained_context = 0;  // tokens
   int64_t num_parameters = 0;
-  int64_t weight_bytes = 0;        // of the tensors in use
-  int64_t bytes_per_token = 0;     // weights read to produce one token
+  int64_t weight_bytes = 0;     // of the tensors in use
+  int64_t bytes_per_token = 0;  // weights read to produce one token
   std::vector<KvLayerShape> kv_layers;
 };
 

@@ -21,8 +21,8 @@ Result<RopeFrequencies> read_rope_frequencies(const TensorDirectory& file, const
   const std::string prefix = arch + ".rope.";
   const double base = TRY(metadata.get_float_or(prefix + "freq_base", 10000.0));
   if (!(base > 0.0)) {
-    return Error{ErrorCode::kBadModel, prefix + "freq_base: " + std::to_string(base) +
-                                           " is not positive"};
+    return Error{ErrorCode::kBadModel,
+                 prefix + "freq_base: " + std::to_string(base) + " is not positive"};
   }
   std::string type = TRY(metadata.get_string_or(prefix + "scaling.type", ""));
   // Files of 2023 give a linear factor under an older key and no type.
@@ -31,8 +31,8 @@ Result<RopeFrequencies> read_rope_frequencies(const TensorDirectory& file, const
   if (type.empty()) type = factor > 0.0 ? "linear" : "none";
   if (factor == 0.0) factor = 1.0;
   if (!(factor > 0.0)) {
-    return Error{ErrorCode::kBadModel, prefix + "scaling.factor: " + std::to_string(factor) +
-                                           " is not positive"};
+    return Error{ErrorCode::kBadModel,
+                 prefix + "scaling.factor: " + std::to_string(factor) + " is not positive"};
   }
 
   RopeFrequencies result;
@@ -45,8 +45,8 @@ Result<RopeFrequencies> read_rope_frequencies(const TensorDirectory& file, const
   }
   if (const TensorInfo* factors = file.find("rope_freqs.weight")) {
     if (factors->dtype != DType::kF32 || factors->num_elements() != pairs) {
-      return Error{ErrorCode::kBadModel, "tensor 'rope_freqs.weight' is not " +
-                                             std::to_string(pairs) + " values of F32"};
+      return Error{ErrorCode::kBadModel,
+                   "tensor 'rope_freqs.weight' is not " + std::to_string(pairs) + " values of F32"};
     }
     for (int64_t i = 0; i < pairs; ++i) {
       float value;
@@ -82,8 +82,8 @@ Result<RopeFrequencies> read_rope_frequencies(const TensorDirectory& file, const
     }
     result.magnitude = static_cast<float>(attention_factor * (1.0 + 0.1 * std::log(factor)));
   } else if (type != "none") {
-    return Error{ErrorCode::kBadModel, prefix + "scaling.type: '" + type +
-                                           "' is not one of none, linear, yarn"};
+    return Error{ErrorCode::kBadModel,
+                 prefix + "scaling.type: '" + type + "' is not one of none, linear, yarn"};
   }
   for (int64_t i = 0; i < pairs; ++i) {
     result.inv_freq[static_cast<size_t>(i)] = static_cast<float>(frequency[static_cast<size_t>(i)]);

@@ -24,16 +24,19 @@ Result<const TensorInfo*> WeightLoader::get(const std::string& name,
   if (tensor == nullptr) {
     return Error{ErrorCode::kBadModel, "tensor '" + name + "' is missing"};
   }
-  const bool same = std::equal(tensor->shape.begin(), tensor->shape.end(), shape.begin(), shape.end());
+  const bool same =
+      std::equal(tensor->shape.begin(), tensor->shape.end(), shape.begin(), shape.end());
   if (!same) {
     const int64_t* data = tensor->shape.data();
-    return Error{ErrorCode::kBadModel,
-                 "tensor '" + name + "' has shape " + shape_text(data, data + tensor->shape.size()) +
-                     ", the hyper-parameters call for " + shape_text(shape.begin(), shape.end())};
+    return Error{ErrorCode::kBadModel, "tensor '" + name + "' has shape " +
+                                           shape_text(data, data + tensor->shape.size()) +
+                                           ", the hyper-parameters call for " +
+                                           shape_text(shape.begin(), shape.end())};
   }
   if (find_block_format(tensor->dtype) == nullptr) {
-    return Error{ErrorCode::kBadModel, "tensor '" + name + "' has a type that holds no weights (id " +
-                                           std::to_string(static_cast<uint32_t>(tensor->dtype)) + ")"};
+    return Error{ErrorCode::kBadModel,
+                 "tensor '" + name + "' has a type that holds no weights (id " +
+                     std::to_string(static_cast<uint32_t>(tensor->dtype)) + ")"};
   }
   return tensor;
 }
@@ -63,8 +66,9 @@ Result<TensorView> WeightLoader::vector(const std::string& name, int64_t size) {
     float value;
     std::memcpy(&value, tensor->data.data() + i * 4, 4);
     if (!std::isfinite(value)) {
-      return Error{ErrorCode::kBadModel, "tensor '" + name + "' holds a value that is not finite at " +
-                                             std::to_string(i)};
+      return Error{
+          ErrorCode::kBadModel,
+          "tensor '" + name + "' holds a value that is not finite at " + std::to_string(i)};
     }
   }
   return import(*tensor);

@@ -8,7 +8,8 @@ namespace realm {
 namespace {
 
 Error wrong(const char* op, const char* what, const TensorView& view) {
-  return Error{ErrorCode::kBadModel, std::string(op) + ": " + what + " has shape " + view.describe()};
+  return Error{ErrorCode::kBadModel,
+               std::string(op) + ": " + what + " has shape " + view.describe()};
 }
 
 bool same_shape(const TensorView& a, const TensorView& b) {
@@ -24,8 +25,8 @@ bool is_f32(const TensorView& view, int rank) {
 }
 
 bool is_cache(const TensorView& view) {
-  const bool type = view.dtype == DType::kF32 || view.dtype == DType::kF16 ||
-                    view.dtype == DType::kQ8_0;
+  const bool type =
+      view.dtype == DType::kF32 || view.dtype == DType::kF16 || view.dtype == DType::kQ8_0;
   return type && view.rank == 4 && view.shape[2] == kPageTokens && view.is_contiguous();
 }
 
@@ -149,7 +150,8 @@ Status check(const Attention& op) {
 
 Status check(const GatedActivation& op) {
   if (!is_f32(op.gate, 2)) return wrong("gated_activation", "gate", op.gate);
-  if (!is_f32(op.up, 2) || !same_shape(op.gate, op.up)) return wrong("gated_activation", "up", op.up);
+  if (!is_f32(op.up, 2) || !same_shape(op.gate, op.up))
+    return wrong("gated_activation", "up", op.up);
   if (!is_f32(op.out, 2) || !same_shape(op.gate, op.out)) {
     return wrong("gated_activation", "out", op.out);
   }
@@ -179,7 +181,9 @@ struct Name {
 
 }  // namespace
 
-const char* op_name(const Op& op) { return std::visit(Name{}, op); }
+const char* op_name(const Op& op) {
+  return std::visit(Name{}, op);
+}
 
 Status check_op(const Op& op) {
   return std::visit([](const auto& x) { return check(x); }, op);

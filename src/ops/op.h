@@ -16,8 +16,8 @@
 
 namespace realm {
 
-using Op = std::variant<GatherRows, RmsNorm, MatMul, RopeTable, Rope, StoreKv, Attention, GatedActivation, Add,
-                        CopyPages>;
+using Op = std::variant<GatherRows, RmsNorm, MatMul, RopeTable, Rope, StoreKv, Attention,
+                        GatedActivation, Add, CopyPages>;
 
 const char* op_name(const Op& op);
 
@@ -28,9 +28,13 @@ Status check_op(const Op& op);
 // Calls f(TensorView&, written) for each tensor of the op that is present.
 template <typename OpType, typename F>
 void for_each_tensor(OpType& op, F&& f) {
-  std::visit([&](auto& x) { x.visit([&](auto& view, bool written) {
-    if (!view.empty()) f(view, written);
-  }); }, op);
+  std::visit(
+      [&](auto& x) {
+        x.visit([&](auto& view, bool written) {
+          if (!view.empty()) f(view, written);
+        });
+      },
+      op);
 }
 
 }  // namespace realm

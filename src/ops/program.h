@@ -1,5 +1,5 @@
-// A forward pass as data: the ops in order, and the scratch memory they need. A model appends ops to
-// a ProgramBuilder; tensors made by it live at made-up addresses until place() packs those whose
+// A forward pass as data: the ops in order, and the scratch memory they need. A model appends ops
+// to a ProgramBuilder; tensors made by it live at made-up addresses until place() packs those whose
 // lifetimes do not overlap into one scratch buffer. The same builder serves the dry run at load
 // (how much scratch does the largest step need?) and every later step.
 #pragma once

@@ -8,7 +8,8 @@ namespace realm {
 enum class RopePairs { kAdjacent, kHalves };
 
 // Rotary position embedding (Su et al. 2021), the angles of a step, once for all its layers:
-//   out[t, i] = magnitude * cos(positions[t] * inv_freq[i]),  out[t, n/2 + i] = magnitude * sin(...)
+//   out[t, i] = magnitude * cos(positions[t] * inv_freq[i]),  out[t, n/2 + i] = magnitude *
+//   sin(...)
 // Every scaling rule (linear, YaRN, Llama 3) is a choice of inv_freq and magnitude by the model.
 struct RopeTable {
   TensorView positions;  // [tokens] I32
@@ -22,7 +23,8 @@ struct RopeTable {
   }
 };
 
-// Rotates the first n_rot elements of every head in place: (a, b) -> (a cos - b sin, a sin + b cos).
+// Rotates the first n_rot elements of every head in place: (a, b) -> (a cos - b sin, a sin + b
+// cos).
 struct Rope {
   TensorView x;      // [tokens, heads, head_dim] F32, may be strided
   TensorView table;  // [tokens, n_rot] F32, from RopeTable

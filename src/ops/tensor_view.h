@@ -1,7 +1,7 @@
-// A tensor as an op sees it: a typed, strided window onto memory that somebody else owns. Dimensions
-// are ordered outermost first and the innermost one is contiguous (for block formats: a whole number
-// of blocks). `data` is an address of the backend that runs the op (host, device, or a handle that a
-// backend made to look like one), never dereferenced outside backends/.
+// A tensor as an op sees it: a typed, strided window onto memory that somebody else owns.
+// Dimensions are ordered outermost first and the innermost one is contiguous (for block formats: a
+// whole number of blocks). `data` is an address of the backend that runs the op (host, device, or a
+// handle that a backend made to look like one), never dereferenced outside backends/.
 #pragma once
 
 #include <cstddef>

@@ -45,7 +45,11 @@ class Outcome(NamedTuple):
 def environment(**changes: str) -> dict:
     """The caller's environment less Realm's own settings, which would change what is tested."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("REALM_")}
-    env.update(NO_COLOR="1", LC_ALL="C.UTF-8", **changes)
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        env.pop(name, None)
+    # A home without a configuration file or a chat history.
+    env.update(NO_COLOR="1", LC_ALL="C.UTF-8", HOME="/nonexistent")
+    env.update(changes)
     return env
 
 
@@ -99,7 +103,8 @@ class RealmTest(unittest.TestCase):
         self.assertEqual(outcome.out, b"", shown)
         lines = [line for line in outcome.err.splitlines() if line.strip()]
         self.assertEqual(len(lines), 1, "one sentence on stderr; " + shown)
-        self.assertLess(len(lines[0]), 600, shown)
+        # An unknown name lists the known ones: of pre-tokenizers there are more than 75.
+        self.assertLess(len(lines[0]), 1400, shown)
         for word in ("internal error", "terminate called", "std::", "Sanitizer"):
             self.assertNotIn(word, outcome.err, shown)
         for pattern in says:

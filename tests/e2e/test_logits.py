@@ -42,8 +42,8 @@ class SameBits(RealmTest):
         self.succeed("logits", model, "--tokens", ",".join(map(str, tokens)), "-o", out, *options)
         return out.read_bytes()
 
-    def check(self, model, tokens, vocab: int):
-        for kv_type in ("f32", "f16", "q8_0"):
+    def check(self, model, tokens, vocab: int, kv_types=("f32", "f16", "q8_0")):
+        for kv_type in kv_types:
             whole = self.logits(model, tokens, "--threads", "1", "--kv-type", kv_type)
             self.assertEqual(len(whole), len(tokens) * vocab * 4)
             self.assertTrue(all(map(math.isfinite, read_floats(self.path("logits.f32")))))
@@ -55,7 +55,8 @@ class SameBits(RealmTest):
 
     def test_tiny_f32(self):
         model = self.write("model.gguf", tiny_model.make().bytes())
-        self.check(model, [(i * 37) % tiny_model.VOCAB for i in range(40)], tiny_model.VOCAB)
+        # Its heads of 16 hold no block of Q8_0.
+        self.check(model, [(i * 37) % tiny_model.VOCAB for i in range(40)], tiny_model.VOCAB, ("f32", "f16"))
 
     def test_embedded_q8_0(self):
         self.check(EMBEDDED, [1, 361, 208, 627, 1391, 414, 460, 423, 299, 657, 94, 96, 3783, 40, 2, 208, 1, 366, 208],

@@ -67,8 +67,12 @@ std::vector<float> logits_of(const Golden& golden, const Run& run) {
   EXPECT_TRUE(loaded.ok()) << loaded.error().message;
   std::shared_ptr<const Model> model = std::move(loaded).value();
   auto engine = Engine::create(model, **backend,
-                               {.context = 128, .cache_tokens = 512, .max_step_tokens = 200,
-                                .max_sequences = 3, .max_logit_rows = 200, .kv_type = run.kv_type});
+                               {.context = 128,
+                                .cache_tokens = 512,
+                                .max_step_tokens = 200,
+                                .max_sequences = 3,
+                                .max_logit_rows = 200,
+                                .kv_type = run.kv_type});
   EXPECT_TRUE(engine.ok()) << engine.error().message;
   Sequence sequence((*engine)->pages()), before((*engine)->pages()), after((*engine)->pages());
   std::vector<std::pair<PageId, PageId>> copies;
@@ -136,7 +140,8 @@ TEST_P(GoldenLogits, SameBitsHoweverTheyAreComputed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenLogits, testing::Values("llama-spm", "llama3-rope", "qwen3"),
+INSTANTIATE_TEST_SUITE_P(Families, GoldenLogits,
+                         testing::Values("llama-spm", "llama3-rope", "qwen3"),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

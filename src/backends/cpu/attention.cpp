@@ -8,9 +8,12 @@ namespace {
 
 CacheType cache_type_of(DType dtype) {
   switch (dtype) {
-    case DType::kF16: return CacheType::kF16;
-    case DType::kQ8_0: return CacheType::kQ8_0;
-    default: return CacheType::kF32;
+    case DType::kF16:
+      return CacheType::kF16;
+    case DType::kQ8_0:
+      return CacheType::kQ8_0;
+    default:
+      return CacheType::kF32;
   }
 }
 
@@ -32,10 +35,9 @@ Status run(Context& context, const Attention& op) {
       op.k_cache.dtype != op.v_cache.dtype ||
       op.q.stride[1] != k_dim * static_cast<int64_t>(sizeof(float))) {
     return Error{ErrorCode::kUnsupported,
-                 "attention: " + std::to_string(heads) + " heads over " +
-                     std::to_string(kv_heads) + " of sizes " + std::to_string(k_dim) + " and " +
-                     std::to_string(v_dim) + " with a " + op.k_cache.describe() +
-                     " cache is not supported on the CPU"};
+                 "attention: " + std::to_string(heads) + " heads over " + std::to_string(kv_heads) +
+                     " of sizes " + std::to_string(k_dim) + " and " + std::to_string(v_dim) +
+                     " with a " + op.k_cache.describe() + " cache is not supported on the CPU"};
   }
   const int32_t* seq_start = op.seq_start.as<const int32_t>();
   const int32_t* positions = op.positions.as<const int32_t>();
@@ -66,8 +68,10 @@ Status run(Context& context, const Attention& op) {
         .positions = positions + tile.first,
         .pages = reinterpret_cast<const int32_t*>(op.page_table.data +
                                                   tile.sequence * op.page_table.stride[0]),
-        .k_cache = reinterpret_cast<const uint8_t*>(op.k_cache.data + kv_head * op.k_cache.stride[1]),
-        .v_cache = reinterpret_cast<const uint8_t*>(op.v_cache.data + kv_head * op.v_cache.stride[1]),
+        .k_cache =
+            reinterpret_cast<const uint8_t*>(op.k_cache.data + kv_head * op.k_cache.stride[1]),
+        .v_cache =
+            reinterpret_cast<const uint8_t*>(op.v_cache.data + kv_head * op.v_cache.stride[1]),
         .k_page_stride = op.k_cache.stride[0],
         .v_page_stride = op.v_cache.stride[0],
         .k_dim = k_dim,

@@ -15,12 +15,16 @@ constexpr size_t kAlignment = 64;
 const Kernels& kernels_of(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::kAvx512: return *avx512_kernels();
-    case Isa::kAvx2: return *avx2_kernels();
+    case Isa::kAvx512:
+      return *avx512_kernels();
+    case Isa::kAvx2:
+      return *avx2_kernels();
 #elif defined(__aarch64__)
-    case Isa::kNeon: return *neon_kernels();
+    case Isa::kNeon:
+      return *neon_kernels();
 #endif
-    default: return *scalar_kernels();
+    default:
+      return *scalar_kernels();
   }
 }
 
@@ -35,7 +39,9 @@ std::byte* Context::Area::get(size_t bytes) {
   return memory.get() + (kAlignment - address % kAlignment) % kAlignment;
 }
 
-std::byte* Context::shared_scratch(size_t bytes) { return shared.get(bytes); }
+std::byte* Context::shared_scratch(size_t bytes) {
+  return shared.get(bytes);
+}
 
 std::byte* Context::thread_scratch(int thread, size_t bytes) {
   return per_thread[static_cast<size_t>(thread)].get(bytes);
@@ -64,7 +70,9 @@ Result<std::unique_ptr<CpuBackend>> CpuBackend::create(const CpuOptions& options
   return std::unique_ptr<CpuBackend>(new CpuBackend(options));
 }
 
-std::string CpuBackend::name() const { return std::string("cpu (") + isa_name(context_.isa) + ")"; }
+std::string CpuBackend::name() const {
+  return std::string("cpu (") + isa_name(context_.isa) + ")";
+}
 
 Result<Buffer> CpuBackend::allocate(size_t size_bytes) {
   const size_t size = std::max<size_t>(size_bytes, 1);
@@ -89,7 +97,9 @@ Status CpuBackend::download(std::span<std::byte> to, const std::byte* from) {
   return {};
 }
 
-Result<TensorView> CpuBackend::import_weight(const TensorView& host) { return host; }
+Result<TensorView> CpuBackend::import_weight(const TensorView& host) {
+  return host;
+}
 
 Result<std::string> CpuBackend::support(const Op& op) const {
   TRY(check_op(op));

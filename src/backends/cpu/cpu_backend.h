@@ -27,8 +27,8 @@ struct Context {
   const Kernels& kernels;
   const MatMulKernels& matmul;
   Isa isa;
-  // Memory that lives until the end of the op, one area for the op and one for each thread; grows to
-  // the largest op ever run and stays.
+  // Memory that lives until the end of the op, one area for the op and one for each thread; grows
+  // to the largest op ever run and stays.
   std::byte* shared_scratch(size_t bytes);
   std::byte* thread_scratch(int thread, size_t bytes);
 

@@ -6,10 +6,14 @@ namespace {
 
 ActivationKind kind_of(Activation activation) {
   switch (activation) {
-    case Activation::kSilu: return ActivationKind::kSilu;
-    case Activation::kGeluTanh: return ActivationKind::kGeluTanh;
-    case Activation::kRelu: return ActivationKind::kRelu;
-    case Activation::kReluSquared: return ActivationKind::kReluSquared;
+    case Activation::kSilu:
+      return ActivationKind::kSilu;
+    case Activation::kGeluTanh:
+      return ActivationKind::kGeluTanh;
+    case Activation::kRelu:
+      return ActivationKind::kRelu;
+    case Activation::kReluSquared:
+      return ActivationKind::kReluSquared;
   }
   return ActivationKind::kSilu;
 }

@@ -1,6 +1,6 @@
-// The table of kernels of one instruction set. All sets give the same bits (simd.h), so a test of one
-// against another is an equality. Raw pointers only: these files are compiled with instruction-set
-// flags and share no inline code with the rest of the program.
+// The table of kernels of one instruction set. All sets give the same bits (simd.h), so a test of
+// one against another is an equality. Raw pointers only: these files are compiled with
+// instruction-set flags and share no inline code with the rest of the program.
 #pragma once
 
 #include <stdint.h>
@@ -15,8 +15,8 @@ enum class CacheType { kF32, kF16, kQ8_0 };
 struct AttentionTile {
   static constexpr int kMaxRows = 32;  // (token, head) pairs of a tile
 
-  const float* q;            // row r at q + r_token * q_token_stride + r_head * head_dim
-  int64_t q_token_stride;    // floats
+  const float* q;          // row r at q + r_token * q_token_stride + r_head * head_dim
+  int64_t q_token_stride;  // floats
   int num_tokens;
   int heads_per_kv;          // num_tokens * heads_per_kv <= kMaxRows
   const int32_t* positions;  // [num_tokens], ascending
@@ -31,8 +31,8 @@ struct AttentionTile {
   int64_t out_token_stride;  // floats
   float scale, soft_cap;
   int64_t window;
-  int64_t split;             // positions a split
-  float* scratch;            // attention_scratch_floats(k_dim, v_dim)
+  int64_t split;   // positions a split
+  float* scratch;  // attention_scratch_floats(k_dim, v_dim)
 };
 
 inline constexpr int64_t attention_scratch_floats(int64_t k_dim, int64_t v_dim) {
@@ -42,9 +42,9 @@ inline constexpr int64_t attention_scratch_floats(int64_t k_dim, int64_t v_dim) 
 
 // One activation row quantized for integer dot products (quantized_rows.h).
 struct QuantizedRow {
-  int8_t* codes;   // [k]
-  float* scales;   // [k / group]
-  int16_t* sums;   // [k / 16] sums of codes
+  int8_t* codes;  // [k]
+  float* scales;  // [k / group]
+  int16_t* sums;  // [k / 16] sums of codes
 };
 
 struct Kernels {

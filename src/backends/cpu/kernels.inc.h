@@ -279,7 +279,8 @@ void quantize_row(const float* x, int64_t k, int group, QuantizedRow out) {
 }
 
 // Rows of one page of the cache as float, [32, dim].
-void load_page(CacheType type, const uint8_t* page, int64_t dim, int64_t num_positions, float* out) {
+void load_page(CacheType type, const uint8_t* page, int64_t dim, int64_t num_positions,
+               float* out) {
   const int64_t n = num_positions * dim;
   if (type == CacheType::kF16) {
     const uint16_t* p = reinterpret_cast<const uint16_t*>(page);
@@ -305,8 +306,8 @@ struct RowState {
 };
 
 // Folds one block of up to 32 positions into a row's state and weighted sum of values.
-REALM_INLINE void fold_block(RowState& state, const float* scores, int first, int end, const float* v,
-                             int64_t v_dim, float* acc) {
+REALM_INLINE void fold_block(RowState& state, const float* scores, int first, int end,
+                             const float* v, int64_t v_dim, float* acc) {
   float masked[32];
   for (int i = 0; i < 32; ++i) masked[i] = i >= first && i < end ? scores[i] : -INFINITY;
   const Vec s0 = load(masked), s1 = load(masked + kLanes);

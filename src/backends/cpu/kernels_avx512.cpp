@@ -6,8 +6,8 @@ namespace realm::cpu {
 
 const Kernels* avx512_kernels() {
   using namespace avx512;
-  static const Kernels kernels = {rms_norm,  rope,     gated_activation, add_rows, to_f16,
-                                  to_q8_0,   attention, dot_rows,        quantize_row};
+  static const Kernels kernels = {rms_norm, rope,      gated_activation, add_rows,    to_f16,
+                                  to_q8_0,  attention, dot_rows,         quantize_row};
   return &kernels;
 }
 

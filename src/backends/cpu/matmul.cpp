@@ -19,7 +19,9 @@ FloatType float_type_of(DType dtype) {
   return dtype == DType::kBF16 ? FloatType::kBF16 : FloatType::kF32;
 }
 
-size_t align_up(size_t n) { return (n + 63) / 64 * 64; }
+size_t align_up(size_t n) {
+  return (n + 63) / 64 * 64;
+}
 
 // One group size's quantized activations, laid out in the op's shared scratch.
 struct Quantized {
@@ -45,7 +47,6 @@ struct Quantized {
     sums = reinterpret_cast<int16_t*>(memory);
   }
 };
-
 
 // Rows a piece: enough bytes to be worth a trip to the shared counter, few enough to balance.
 int64_t rows_per_piece(int64_t total_rows, int num_threads) {
@@ -76,7 +77,8 @@ void float_rows(Context& context, const MatMul& op, const MatMul::Part& part, in
                 int num_rows, float* out, int64_t out_stride) {
   constexpr int64_t kTokenBlock = 32;  // activations that stay in the L2 cache between row groups
   const int64_t k = op.x.dim(1), x_stride = op.x.stride[0] / static_cast<int64_t>(sizeof(float));
-  const auto* weight = reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]);
+  const auto* weight =
+      reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]);
   for (int64_t t = 0; t < op.x.dim(0); t += kTokenBlock) {
     const int64_t tokens = std::min(kTokenBlock, op.x.dim(0) - t);
     const auto* x = reinterpret_cast<const float*>(op.x.data + t * op.x.stride[0]);
@@ -90,12 +92,16 @@ void float_rows(Context& context, const MatMul& op, const MatMul::Part& part, in
 const MatMulKernels& matmul_kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::kAvx512: return *avx512_matmul_kernels();
-    case Isa::kAvx2: return *avx2_matmul_kernels();
+    case Isa::kAvx512:
+      return *avx512_matmul_kernels();
+    case Isa::kAvx2:
+      return *avx2_matmul_kernels();
 #elif defined(__aarch64__)
-    case Isa::kNeon: return *neon_matmul_kernels();
+    case Isa::kNeon:
+      return *neon_matmul_kernels();
 #endif
-    default: return *scalar_matmul_kernels();
+    default:
+      return *scalar_matmul_kernels();
   }
 }
 
@@ -154,8 +160,8 @@ Status run(Context& context, const MatMul& op) {
     const bool direct = part.bias.empty() && !op.accumulate;
     for (int64_t row = begin; row < end; row += kPanelRows) {
       const int num_rows = static_cast<int>(std::min<int64_t>(kPanelRows, end - row));
-      float* out = direct ? part.out.as<float>() + row
-                          : reinterpret_cast<float*>(scratch + kernel_bytes);
+      float* out =
+          direct ? part.out.as<float>() + row : reinterpret_cast<float*>(scratch + kernel_bytes);
       const int64_t out_stride =
           direct ? part.out.stride[0] / static_cast<int64_t>(sizeof(float)) : kPanelRows;
       if (is_float(part.weight.dtype)) {
@@ -164,12 +170,12 @@ Status run(Context& context, const MatMul& op) {
         const BlockFormat& format = *find_block_format(part.weight.dtype);
         const int group = activation_group(format);
         const Quantized& q = by_group[group == 256];
-        const WeightRows weights{
-            .format = &format,
-            .data = reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]),
-            .row_bytes = part.weight.stride[0],
-            .num_rows = num_rows,
-            .k = k};
+        const WeightRows weights{.format = &format,
+                                 .data = reinterpret_cast<const uint8_t*>(
+                                     part.weight.data + row * part.weight.stride[0]),
+                                 .row_bytes = part.weight.stride[0],
+                                 .num_rows = num_rows,
+                                 .k = k};
         const QuantizedTokens x{q.codes, q.biased, q.scales, q.sums, k, group};
         const auto kernel =
             tokens >= kernels.panel_from(part.weight.dtype) ? kernels.panel : kernels.dot;

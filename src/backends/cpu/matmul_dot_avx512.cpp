@@ -1,7 +1,7 @@
 // Few tokens on AVX-512 VNNI: weights are read once, straight from their packed blocks, and the
 // product is bound by memory as long as a block takes fewer cycles than its bytes take to arrive
-// (about 5 cycles for 18 bytes at 10 GB/s a core). Integer sums of 8 or 16 rows are reduced together,
-// so that the float part has one lane a row, in the same order as the panel kernel.
+// (about 5 cycles for 18 bytes at 10 GB/s a core). Integer sums of 8 or 16 rows are reduced
+// together, so that the float part has one lane a row, in the same order as the panel kernel.
 #include <immintrin.h>
 #include <string.h>
 
@@ -16,15 +16,19 @@ namespace {
 
 constexpr int kMaxTokens = 4;  // of one pass over the weights
 
-REALM_KERNEL_INLINE __m256i load_32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-REALM_KERNEL_INLINE __m512i load_64(const void* p) { return _mm512_loadu_si512(p); }
+REALM_KERNEL_INLINE __m256i load_32(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+REALM_KERNEL_INLINE __m512i load_64(const void* p) {
+  return _mm512_loadu_si512(p);
+}
 REALM_KERNEL_INLINE __m512i halves(__m256i low, __m256i high) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
 // A group of rows is read in steps across all of them, which no hardware prefetcher follows; its
-// successor in memory is fetched into the second-level cache meanwhile, in order. Prefetching past the
-// end of a mapping is harmless.
+// successor in memory is fetched into the second-level cache meanwhile, in order. Prefetching past
+// the end of a mapping is harmless.
 template <int kBytes>
 REALM_KERNEL_INLINE void prefetch_next(const uint8_t* p) {
   for (int line = 0; line < kBytes; line += 64) {
@@ -62,7 +66,8 @@ struct Q8_0 {
 
 struct Q4_0 {
   static constexpr int kBytes = 18, kOffset = 8;
-  REALM_KERNEL_INLINE __m512i spread(__m256i packed) {  // 128-bit lanes a, b -> nibbles of a, a, b, b
+  REALM_KERNEL_INLINE __m512i
+  spread(__m256i packed) {  // 128-bit lanes a, b -> nibbles of a, a, b, b
     const __m512i z = _mm512_castsi256_si512(packed);
     const __m512i twice = _mm512_shuffle_i64x2(z, z, 0x50);
     const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0,
@@ -75,7 +80,9 @@ struct Q4_0 {
   REALM_KERNEL_INLINE __m512i pair(const uint8_t* p) {
     return spread(_mm256_inserti128_si256(_mm256_castsi128_si256(packed(p)), packed(p + 18), 1));
   }
-  REALM_KERNEL_INLINE __m512i single(const uint8_t* p) { return spread(_mm256_zextsi128_si256(packed(p))); }
+  REALM_KERNEL_INLINE __m512i single(const uint8_t* p) {
+    return spread(_mm256_zextsi128_si256(packed(p)));
+  }
 };
 
 // Eight registers of 16 dwords; the low and high halves of each are two blocks of one row. Lane i
@@ -117,7 +124,9 @@ REALM_KERNEL_INLINE __m128i gather_halves(const RowGroup<8>& rows, int64_t at) {
 REALM_KERNEL_INLINE __m512 two_scales(const float* p) {
   return _mm512_insertf32x8(_mm512_set1_ps(p[0]), _mm256_set1_ps(p[1]), 1);
 }
-REALM_KERNEL_INLINE __m512i two_ints(const int32_t* p) { return halves(_mm256_set1_epi32(p[0]), _mm256_set1_epi32(p[1])); }
+REALM_KERNEL_INLINE __m512i two_ints(const int32_t* p) {
+  return halves(_mm256_set1_epi32(p[0]), _mm256_set1_epi32(p[1]));
+}
 
 template <typename Format, int kTokens>
 void dot_small(const WeightRows& weights, const QuantizedTokens& x, const int32_t* corrections,
@@ -149,11 +158,11 @@ void dot_small(const WeightRows& weights, const QuantizedTokens& x, const int32_
         for (int r = 0; r < 8; ++r) p[r] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[r], xt);
         const __m512i isum = _mm512_sub_epi32(reduce_halves(p), two_ints(correction));
         const __m512 f = _mm512_cvtepi32_ps(isum);
-        const __m512 s =
-            _mm512_mul_ps(dw, both ? two_scales(dx) : _mm512_set1_ps(dx[0]));
+        const __m512 s = _mm512_mul_ps(dw, both ? two_scales(dx) : _mm512_set1_ps(dx[0]));
         acc[t] = _mm256_fmadd_ps(_mm512_castps512_ps256(s), _mm512_castps512_ps256(f), acc[t]);
         if (both) {
-          acc[t] = _mm256_fmadd_ps(_mm512_extractf32x8_ps(s, 1), _mm512_extractf32x8_ps(f, 1), acc[t]);
+          acc[t] =
+              _mm256_fmadd_ps(_mm512_extractf32x8_ps(s, 1), _mm512_extractf32x8_ps(f, 1), acc[t]);
         }
       }
     }
@@ -369,8 +378,8 @@ void dot_super(const WeightRows& weights, const QuantizedTokens& x, float* out,
 // Sum over 64 codes times activations: four a lane.
 REALM_KERNEL_INLINE __m512i products(const int8_t* codes, const uint8_t* biased) {
   const __m512i w = _mm512_load_si512(codes);
-  const __m512i bias = _mm512_dpbusd_epi32(_mm512_setzero_si512(),
-                                           _mm512_set1_epi8(static_cast<char>(0x80)), w);
+  const __m512i bias =
+      _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(static_cast<char>(0x80)), w);
   return _mm512_sub_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), load_64(biased), w), bias);
 }
 
@@ -383,14 +392,14 @@ float continue_row(const RowCodes& row, const CodeShape& shape, int64_t k, const
       for (int i = 0; i < 4; ++i) {
         const int32_t* s = row.scales + b * per_block + i * 64 / shape.sub;
         const __m512i factor =
-            shape.sub == 32 ? two_ints(s)
-                            : _mm512_permutexvar_epi32(
-                                  _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
-                                  _mm512_castsi128_si512(
-                                      _mm_loadu_si128(reinterpret_cast<const __m128i*>(s))));
+            shape.sub == 32
+                ? two_ints(s)
+                : _mm512_permutexvar_epi32(
+                      _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+                      _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s))));
         const int64_t at = 256 * b + 64 * i;
-        total = _mm512_add_epi32(
-            total, _mm512_mullo_epi32(products(row.codes + at, biased + at), factor));
+        total = _mm512_add_epi32(total,
+                                 _mm512_mullo_epi32(products(row.codes + at, biased + at), factor));
       }
       const float isum = static_cast<float>(_mm512_reduce_add_epi32(total));
       acc = __builtin_fmaf(row.d[b] * scales[b], isum, acc);
@@ -408,8 +417,8 @@ float continue_row(const RowCodes& row, const CodeShape& shape, int64_t k, const
   }
   for (int64_t c = 0; c < k / 32; ++c) {
     const __m256i w = load_32(row.codes + 32 * c);
-    const __m256i bias = _mm256_dpbusd_epi32(_mm256_setzero_si256(),
-                                             _mm256_set1_epi8(static_cast<char>(0x80)), w);
+    const __m256i bias =
+        _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(static_cast<char>(0x80)), w);
     const __m256i p = _mm256_sub_epi32(
         _mm256_dpbusd_epi32(_mm256_setzero_si256(), load_32(biased + 32 * c), w), bias);
     alignas(32) int32_t lane[8];
@@ -440,14 +449,15 @@ void dot_any(const WeightRows& weights, const QuantizedTokens& x, int64_t num_to
     for (int64_t t = 0; t < num_tokens; ++t) out[t * out_stride + r] = 0.0f;
     for (int64_t begin = 0; begin < weights.k; begin += kPanelK) {
       const int64_t k = weights.k - begin < kPanelK ? weights.k - begin : kPanelK;
-      unpack(format,
-             weights.data + r * weights.row_bytes + begin / format.block_elements * format.block_bytes,
-             k, row);
+      unpack(
+          format,
+          weights.data + r * weights.row_bytes + begin / format.block_elements * format.block_bytes,
+          k, row);
       for (int64_t t = 0; t < num_tokens; ++t) {
         float& acc = out[t * out_stride + r];
         acc = continue_row(row, shape, k, x.biased + t * x.k + begin,
-                           x.scales + (t * x.k + begin) / x.group,
-                           x.sums + (t * x.k + begin) / 16, acc);
+                           x.scales + (t * x.k + begin) / x.group, x.sums + (t * x.k + begin) / 16,
+                           acc);
       }
     }
   }
@@ -477,10 +487,14 @@ void pass_small(const WeightRows& weights, const QuantizedTokens& x, int64_t cou
     corrections[t * (chunks + 1) + chunks] = 0;
   }
   switch (count) {
-    case 1: return dot_small<Format, 1>(weights, x, corrections, out, out_stride);
-    case 2: return dot_small<Format, 2>(weights, x, corrections, out, out_stride);
-    case 3: return dot_small<Format, 3>(weights, x, corrections, out, out_stride);
-    default: return dot_small<Format, 4>(weights, x, corrections, out, out_stride);
+    case 1:
+      return dot_small<Format, 1>(weights, x, corrections, out, out_stride);
+    case 2:
+      return dot_small<Format, 2>(weights, x, corrections, out, out_stride);
+    case 3:
+      return dot_small<Format, 3>(weights, x, corrections, out, out_stride);
+    default:
+      return dot_small<Format, 4>(weights, x, corrections, out, out_stride);
   }
 }
 
@@ -488,24 +502,34 @@ template <typename Format>
 void pass_super(const WeightRows& weights, const QuantizedTokens& x, int64_t count, float* out,
                 int64_t out_stride, uint8_t*) {
   switch (count) {
-    case 1: return dot_super<Format, 1>(weights, x, out, out_stride);
-    case 2: return dot_super<Format, 2>(weights, x, out, out_stride);
-    case 3: return dot_super<Format, 3>(weights, x, out, out_stride);
-    default: return dot_super<Format, 4>(weights, x, out, out_stride);
+    case 1:
+      return dot_super<Format, 1>(weights, x, out, out_stride);
+    case 2:
+      return dot_super<Format, 2>(weights, x, out, out_stride);
+    case 3:
+      return dot_super<Format, 3>(weights, x, out, out_stride);
+    default:
+      return dot_super<Format, 4>(weights, x, out, out_stride);
   }
 }
 
-using Pass = void (*)(const WeightRows& weights, const QuantizedTokens& x, int64_t count, float* out,
-                      int64_t out_stride, uint8_t* scratch);
+using Pass = void (*)(const WeightRows& weights, const QuantizedTokens& x, int64_t count,
+                      float* out, int64_t out_stride, uint8_t* scratch);
 
 Pass direct_pass(DType type) {
   switch (type) {
-    case DType::kQ8_0: return pass_small<Q8_0>;
-    case DType::kQ4_0: return pass_small<Q4_0>;
-    case DType::kQ4_K: return pass_super<KWithMin<false>>;
-    case DType::kQ5_K: return pass_super<KWithMin<true>>;
-    case DType::kQ6_K: return pass_super<Q6_K>;
-    default: return nullptr;
+    case DType::kQ8_0:
+      return pass_small<Q8_0>;
+    case DType::kQ4_0:
+      return pass_small<Q4_0>;
+    case DType::kQ4_K:
+      return pass_super<KWithMin<false>>;
+    case DType::kQ5_K:
+      return pass_super<KWithMin<true>>;
+    case DType::kQ6_K:
+      return pass_super<Q6_K>;
+    default:
+      return nullptr;
   }
 }
 

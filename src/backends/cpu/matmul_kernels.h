@@ -2,7 +2,8 @@
 //
 // Activations are quantized to 8 bits in groups (32 elements, or 256 for formats with 256-element
 // blocks). A block format gives integer codes q, integer sub-block scales s and mins m, and float
-// factors d and dmin (formats/quant/unpacked.h). One output is a single float accumulator, in order:
+// factors d and dmin (formats/quant/unpacked.h). One output is a single float accumulator, in
+// order:
 //   blocks of 256:  acc = fma(d * dx, float(sum_j s_j * sum_i q_i x_i), acc)
 //                   acc = fma(-(dmin * dx), float(sum_j m_j * sum_i x_i), acc)      if it has mins
 //   smaller blocks: acc = fma((d * s_j) * dx, float(sum_i q_i x_i), acc)            per sub-block j
@@ -21,10 +22,10 @@ namespace realm::cpu {
 
 // All tokens of an op, quantized with one group size.
 struct QuantizedTokens {
-  const int8_t* codes;   // [tokens, k]
-  const uint8_t* biased; // [tokens, k]: codes + 128, for instructions whose one side is unsigned
-  const float* scales;   // [tokens, k / group]
-  const int16_t* sums;   // [tokens, k / 16]: of codes
+  const int8_t* codes;    // [tokens, k]
+  const uint8_t* biased;  // [tokens, k]: codes + 128, for instructions whose one side is unsigned
+  const float* scales;    // [tokens, k / group]
+  const int16_t* sums;    // [tokens, k / 16]: of codes
   int64_t k;
   int group;
 };

@@ -1,7 +1,7 @@
-// Many tokens on AVX-512 VNNI: 32 weight rows by 512 elements are unpacked once into the first-level
-// cache in the order that vpdpbusd wants (four k of sixteen rows a register), then a kernel of
-// 2 registers of rows by 6 tokens runs over all tokens. vpdpbusd multiplies unsigned by signed:
-// activations come with +128, and each sub-block's sum starts at -128 * (sum of its codes).
+// Many tokens on AVX-512 VNNI: 32 weight rows by 512 elements are unpacked once into the
+// first-level cache in the order that vpdpbusd wants (four k of sixteen rows a register), then a
+// kernel of 2 registers of rows by 6 tokens runs over all tokens. vpdpbusd multiplies unsigned by
+// signed: activations come with +128, and each sub-block's sum starts at -128 * (sum of its codes).
 #include <immintrin.h>
 #include <string.h>
 
@@ -16,12 +16,12 @@ constexpr int kSubs = kPanelK / 16;
 // Sixteen weight rows.
 struct alignas(64) Panel {
   int8_t codes[kPanelK / 4][16][4];
-  int32_t init[kSubs][16];       // -128 * sum of codes, per sub-block
-  int32_t scales[kSubs][16];     // super-blocks
-  int32_t mins[kSubs / 2][16];   // super-blocks: two sub-blocks' minima as int16 pairs
-  float factors[kSubs][16];      // small blocks
+  int32_t init[kSubs][16];      // -128 * sum of codes, per sub-block
+  int32_t scales[kSubs][16];    // super-blocks
+  int32_t mins[kSubs / 2][16];  // super-blocks: two sub-blocks' minima as int16 pairs
+  float factors[kSubs][16];     // small blocks
   float minima[kPanelK / 32][16];
-  float d[kPanelK / 256][16];    // super-blocks
+  float d[kPanelK / 256][16];  // super-blocks
   float dmin[kPanelK / 256][16];
 };
 
@@ -161,9 +161,9 @@ void tile_super(const Panel* panels, int64_t k, const Tokens& x, float* acc) {
               const int16_t* s = sums + 4 * pair;
               two = static_cast<uint16_t>(s[0] + s[1]) | (static_cast<uint32_t>(s[2] + s[3]) << 16);
             }
-            minima = _mm512_dpwssd_epi32(
-                minima, _mm512_load_si512(panels[r].mins[b * (128 / kSub) + pair]),
-                _mm512_set1_epi32(static_cast<int32_t>(two)));
+            minima = _mm512_dpwssd_epi32(minima,
+                                         _mm512_load_si512(panels[r].mins[b * (128 / kSub) + pair]),
+                                         _mm512_set1_epi32(static_cast<int32_t>(two)));
           }
           a = _mm512_fnmadd_ps(_mm512_mul_ps(_mm512_load_ps(panels[r].dmin[b]), dx),
                                _mm512_cvtepi32_ps(minima), a);

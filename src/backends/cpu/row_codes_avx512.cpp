@@ -12,8 +12,12 @@ float half_at(const uint8_t* p) {
   return _cvtsh_ss(h);
 }
 
-__m256i load_32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-__m512i load_64(const void* p) { return _mm512_loadu_si512(p); }
+__m256i load_32(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+__m512i load_64(const void* p) {
+  return _mm512_loadu_si512(p);
+}
 
 // Any format, through its own unpack().
 void unpack_any(const BlockFormat& format, const uint8_t* data, int64_t k, RowCodes& out) {
@@ -53,8 +57,8 @@ void unpack_q4_0(const BlockFormat&, const uint8_t* data, int64_t k, RowCodes& o
   const __m256i mask = _mm256_set1_epi8(15), eight = _mm256_set1_epi8(8);
   for (int64_t c = 0; c < k / 32; ++c, data += 18) {
     const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 2));
-    const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(packed),
-                                                 _mm_srli_epi16(packed, 4), 1);
+    const __m256i both =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(packed), _mm_srli_epi16(packed, 4), 1);
     _mm256_store_si256(reinterpret_cast<__m256i*>(out.codes + 32 * c),
                        _mm256_sub_epi8(_mm256_and_si256(both, mask), eight));
     out.factors[c] = half_at(data);
@@ -103,8 +107,9 @@ void unpack_q5_k(const BlockFormat&, const uint8_t* data, int64_t k, RowCodes& o
     const __m256i high = load_32(data + 16);
     for (int q = 0; q < 4; ++q) {
       // Bits 2q and 2q + 1 of each byte of qh are the fifth bits of the two halves.
-      const __m512i bits = _mm512_inserti64x4(
-          _mm512_castsi256_si512(_mm256_srli_epi16(high, 2 * q)), _mm256_srli_epi16(high, 2 * q + 1), 1);
+      const __m512i bits =
+          _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_srli_epi16(high, 2 * q)),
+                             _mm256_srli_epi16(high, 2 * q + 1), 1);
       const __m512i fifth = _mm512_slli_epi16(_mm512_and_si512(bits, _mm512_set1_epi8(1)), 4);
       _mm512_store_si512(out.codes + 256 * b + 64 * q,
                          _mm512_or_si512(nibbles_64(data + 48 + 32 * q), fifth));
@@ -122,16 +127,18 @@ void unpack_q6_k(const BlockFormat&, const uint8_t* data, int64_t k, RowCodes& o
     for (int half = 0; half < 2; ++half) {
       const __m512i low = load_64(data + 64 * half);
       const __m512i high = _mm512_broadcast_i64x4(load_32(data + 128 + 32 * half));
-      const __m512i a = _mm512_or_si512(
-          _mm512_and_si512(low, nibble), _mm512_and_si512(_mm512_sllv_epi16(high, shift_low), upper));
-      const __m512i c = _mm512_or_si512(
-          _mm512_and_si512(_mm512_srli_epi16(low, 4), nibble),
-          _mm512_and_si512(_mm512_srlv_epi16(high, shift_high), upper));
+      const __m512i a =
+          _mm512_or_si512(_mm512_and_si512(low, nibble),
+                          _mm512_and_si512(_mm512_sllv_epi16(high, shift_low), upper));
+      const __m512i c =
+          _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(low, 4), nibble),
+                          _mm512_and_si512(_mm512_srlv_epi16(high, shift_high), upper));
       _mm512_store_si512(out.codes + 256 * b + 128 * half, _mm512_sub_epi8(a, offset));
       _mm512_store_si512(out.codes + 256 * b + 128 * half + 64, _mm512_sub_epi8(c, offset));
     }
-    _mm512_storeu_si512(out.scales + 16 * b, _mm512_cvtepi8_epi32(_mm_loadu_si128(
-                                                 reinterpret_cast<const __m128i*>(data + 192))));
+    _mm512_storeu_si512(
+        out.scales + 16 * b,
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 192))));
     out.d[b] = half_at(data + 208);
   }
 }
@@ -146,12 +153,18 @@ CodeShape code_shape(const BlockFormat& format) {
 
 RowUnpacker row_unpacker(DType type) {
   switch (type) {
-    case DType::kQ8_0: return unpack_q8_0;
-    case DType::kQ4_0: return unpack_q4_0;
-    case DType::kQ4_K: return unpack_q4_k;
-    case DType::kQ5_K: return unpack_q5_k;
-    case DType::kQ6_K: return unpack_q6_k;
-    default: return unpack_any;
+    case DType::kQ8_0:
+      return unpack_q8_0;
+    case DType::kQ4_0:
+      return unpack_q4_0;
+    case DType::kQ4_K:
+      return unpack_q4_k;
+    case DType::kQ5_K:
+      return unpack_q5_k;
+    case DType::kQ6_K:
+      return unpack_q6_k;
+    default:
+      return unpack_any;
   }
 }
 

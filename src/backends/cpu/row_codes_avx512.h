@@ -1,5 +1,6 @@
-// Packed rows to plain integers, the first half of every AVX-512 path that has no direct kernel: one
-// function per format (the common ones vectorized here, the rest through the format's own unpack).
+// Packed rows to plain integers, the first half of every AVX-512 path that has no direct kernel:
+// one function per format (the common ones vectorized here, the rest through the format's own
+// unpack).
 #pragma once
 
 #include <stdint.h>
@@ -24,12 +25,13 @@ struct RowCodes {
 
 // What the kernels need to know of a format.
 struct CodeShape {
-  bool super;    // blocks of 256 with integer scales
-  int sub;       // 16 or 32
+  bool super;  // blocks of 256 with integer scales
+  int sub;     // 16 or 32
   bool has_min;
 };
 
-using RowUnpacker = void (*)(const BlockFormat& format, const uint8_t* data, int64_t k, RowCodes& out);
+using RowUnpacker = void (*)(const BlockFormat& format, const uint8_t* data, int64_t k,
+                             RowCodes& out);
 
 CodeShape code_shape(const BlockFormat& format);
 // The function for a format; never null.

@@ -19,7 +19,8 @@ class RowWalker {
   }
   int64_t num_rows() const { return num_rows_; }
   float* row(int64_t i) const {
-    return reinterpret_cast<float*>(data_ + i / inner_ * outer_stride_ + i % inner_ * inner_stride_);
+    return reinterpret_cast<float*>(data_ + i / inner_ * outer_stride_ +
+                                    i % inner_ * inner_stride_);
   }
 
  private:

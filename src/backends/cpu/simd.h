@@ -1,7 +1,7 @@
 // Sixteen floats, on every instruction set with the same results to the last bit: one AVX-512
 // register, two of AVX2, four of NEON, or an array. Kernels written against this type (in
-// kernels.inc.h) are compiled once per instruction set, in a namespace of that name; multiply-add is
-// always fused and sums over lanes are always the same tree, so every path agrees bit for bit.
+// kernels.inc.h) are compiled once per instruction set, in a namespace of that name; multiply-add
+// is always fused and sums over lanes are always the same tree, so every path agrees bit for bit.
 //
 // Included only by the kernels_*.cpp files, which define REALM_ISA first. Nothing here may call an
 // inline function of another header: the linker could keep the copy compiled for the wrong set.
@@ -27,7 +27,9 @@ constexpr int kLanes = 16;
 struct Vec {
   __m512 v;
 };
-REALM_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+REALM_INLINE Vec load(const float* p) {
+  return {_mm512_loadu_ps(p)};
+}
 REALM_INLINE Vec load_f16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
@@ -39,7 +41,9 @@ REALM_INLINE Vec load_i8(const int8_t* p) {
   const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b))};
 }
-REALM_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+REALM_INLINE void store(float* p, Vec a) {
+  _mm512_storeu_ps(p, a.v);
+}
 REALM_INLINE void store_f16(uint16_t* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
@@ -48,15 +52,33 @@ REALM_INLINE void store_f16(uint16_t* p, Vec a) {
 REALM_INLINE void store_i8(int8_t* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
-REALM_INLINE Vec splat(float x) { return {_mm512_set1_ps(x)}; }
-REALM_INLINE Vec zero() { return {_mm512_setzero_ps()}; }
-REALM_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-REALM_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
-REALM_INLINE Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
-REALM_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
-REALM_INLINE Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
-REALM_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
-REALM_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+REALM_INLINE Vec splat(float x) {
+  return {_mm512_set1_ps(x)};
+}
+REALM_INLINE Vec zero() {
+  return {_mm512_setzero_ps()};
+}
+REALM_INLINE Vec fma(Vec a, Vec b, Vec c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+REALM_INLINE Vec add(Vec a, Vec b) {
+  return {_mm512_add_ps(a.v, b.v)};
+}
+REALM_INLINE Vec sub(Vec a, Vec b) {
+  return {_mm512_sub_ps(a.v, b.v)};
+}
+REALM_INLINE Vec mul(Vec a, Vec b) {
+  return {_mm512_mul_ps(a.v, b.v)};
+}
+REALM_INLINE Vec div(Vec a, Vec b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
+REALM_INLINE Vec max(Vec a, Vec b) {
+  return {_mm512_max_ps(a.v, b.v)};
+}
+REALM_INLINE Vec min(Vec a, Vec b) {
+  return {_mm512_min_ps(a.v, b.v)};
+}
 // 2^n for integral n in [-126, 127].
 REALM_INLINE Vec exp2_int(Vec n) {
   const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
@@ -71,7 +93,8 @@ REALM_INLINE void deinterleave(Vec a, Vec b, Vec& even, Vec& odd) {
 }
 REALM_INLINE void interleave(Vec even, Vec odd, Vec& a, Vec& b) {
   const __m512i lo = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  const __m512i hi = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  const __m512i hi =
+      _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   a = {_mm512_permutex2var_ps(even.v, lo, odd.v)};
   b = {_mm512_permutex2var_ps(even.v, hi, odd.v)};
 }
@@ -93,8 +116,8 @@ REALM_INLINE Vec reduce_add_16(const Vec* v) {
                          _mm512_shuffle_ps(b[i], b[i + 2], 0xee));
   }
   // Each 128-bit lane now holds sums of rows (r, r+2) twice two; the last step pairs (0, 1).
-  const __m512 d = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x88),
-                                 _mm512_shuffle_ps(c[0], c[1], 0xdd));
+  const __m512 d =
+      _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xdd));
   // d's lanes: rows {0,2,1,3} + {0, 8, 4, 12}.
   const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
   return {_mm512_permutexvar_ps(order, d)};
@@ -105,14 +128,18 @@ REALM_INLINE float reduce_add(Vec a) {
   const __m128 d = _mm_add_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_add_ss(d, _mm_shuffle_ps(d, d, 1)));
 }
-REALM_INLINE float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
+REALM_INLINE float reduce_max(Vec a) {
+  return _mm512_reduce_max_ps(a.v);
+}
 
 #elif defined(__AVX2__)
 
 struct Vec {
   __m256 lo, hi;
 };
-REALM_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+REALM_INLINE Vec load(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
 REALM_INLINE Vec load_f16(const uint16_t* p) {
   const __m128i* q = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
@@ -121,12 +148,16 @@ REALM_INLINE __m256 bf16_8(const uint16_t* p) {
   const __m128i h = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
-REALM_INLINE Vec load_bf16(const uint16_t* p) { return {bf16_8(p), bf16_8(p + 8)}; }
+REALM_INLINE Vec load_bf16(const uint16_t* p) {
+  return {bf16_8(p), bf16_8(p + 8)};
+}
 REALM_INLINE __m256 i8_8(const int8_t* p) {
   return _mm256_cvtepi32_ps(
       _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
-REALM_INLINE Vec load_i8(const int8_t* p) { return {i8_8(p), i8_8(p + 8)}; }
+REALM_INLINE Vec load_i8(const int8_t* p) {
+  return {i8_8(p), i8_8(p + 8)};
+}
 REALM_INLINE void store(float* p, Vec a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
@@ -139,12 +170,16 @@ REALM_INLINE void store_f16(uint16_t* p, Vec a) {
 REALM_INLINE void store_i8(int8_t* p, Vec a) {
   const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
   const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                   _mm_packs_epi16(_mm256_castsi256_si128(ordered),
-                                   _mm256_extracti128_si256(ordered, 1)));
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(p),
+      _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
 }
-REALM_INLINE Vec splat(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-REALM_INLINE Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+REALM_INLINE Vec splat(float x) {
+  return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+REALM_INLINE Vec zero() {
+  return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
 REALM_INLINE Vec fma(Vec a, Vec b, Vec c) {
   return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
@@ -170,7 +205,9 @@ REALM_INLINE __m256 exp2_int_8(__m256 n) {
   const __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
 }
-REALM_INLINE Vec exp2_int(Vec n) { return {exp2_int_8(n.lo), exp2_int_8(n.hi)}; }
+REALM_INLINE Vec exp2_int(Vec n) {
+  return {exp2_int_8(n.lo), exp2_int_8(n.hi)};
+}
 REALM_INLINE __m256 fix_order(__m256 a) {
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8));
 }
@@ -198,11 +235,13 @@ REALM_INLINE __m256 reduce_add_8(const Vec* v) {
     c[i] = _mm256_add_ps(_mm256_shuffle_ps(b[i], b[i + 2], 0x44),
                          _mm256_shuffle_ps(b[i], b[i + 2], 0xee));
   }
-  const __m256 d = _mm256_add_ps(_mm256_shuffle_ps(c[0], c[1], 0x88),
-                                 _mm256_shuffle_ps(c[0], c[1], 0xdd));
+  const __m256 d =
+      _mm256_add_ps(_mm256_shuffle_ps(c[0], c[1], 0x88), _mm256_shuffle_ps(c[0], c[1], 0xdd));
   return _mm256_permute_ps(d, 0xd8);
 }
-REALM_INLINE Vec reduce_add_16(const Vec* v) { return {reduce_add_8(v), reduce_add_8(v + 8)}; }
+REALM_INLINE Vec reduce_add_16(const Vec* v) {
+  return {reduce_add_8(v), reduce_add_8(v + 8)};
+}
 REALM_INLINE float reduce_add(Vec a) {
   const __m256 h = _mm256_add_ps(a.lo, a.hi);
   const __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
@@ -221,11 +260,13 @@ REALM_INLINE float reduce_max(Vec a) {
 struct Vec {
   float32x4_t q[4];
 };
-#define REALM_EACH_QUARTER(expression) \
-  Vec r;                               \
+#define REALM_EACH_QUARTER(expression)               \
+  Vec r;                                             \
   for (int i = 0; i < 4; ++i) r.q[i] = (expression); \
   return r
-REALM_INLINE Vec load(const float* p) { REALM_EACH_QUARTER(vld1q_f32(p + 4 * i)); }
+REALM_INLINE Vec load(const float* p) {
+  REALM_EACH_QUARTER(vld1q_f32(p + 4 * i));
+}
 REALM_INLINE Vec load_f16(const uint16_t* p) {
   REALM_EACH_QUARTER(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))));
 }
@@ -236,7 +277,8 @@ REALM_INLINE Vec load_i8(const int8_t* p) {
   const int8x16_t b = vld1q_s8(p);
   const int16x8_t lo = vmovl_s8(vget_low_s8(b)), hi = vmovl_s8(vget_high_s8(b));
   return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(lo))),
-           vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))}};
+           vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))),
+           vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))}};
 }
 REALM_INLINE void store(float* p, Vec a) {
   for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, a.q[i]);
@@ -245,19 +287,33 @@ REALM_INLINE void store_f16(uint16_t* p, Vec a) {
   for (int i = 0; i < 4; ++i) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a.q[i])));
 }
 REALM_INLINE void store_i8(int8_t* p, Vec a) {
-  const int16x8_t lo = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a.q[0])),
-                                    vqmovn_s32(vcvtnq_s32_f32(a.q[1])));
-  const int16x8_t hi = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a.q[2])),
-                                    vqmovn_s32(vcvtnq_s32_f32(a.q[3])));
+  const int16x8_t lo =
+      vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a.q[0])), vqmovn_s32(vcvtnq_s32_f32(a.q[1])));
+  const int16x8_t hi =
+      vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a.q[2])), vqmovn_s32(vcvtnq_s32_f32(a.q[3])));
   vst1q_s8(p, vcombine_s8(vqmovn_s16(lo), vqmovn_s16(hi)));
 }
-REALM_INLINE Vec splat(float x) { REALM_EACH_QUARTER(vdupq_n_f32(x)); }
-REALM_INLINE Vec zero() { return splat(0.0f); }
-REALM_INLINE Vec fma(Vec a, Vec b, Vec c) { REALM_EACH_QUARTER(vfmaq_f32(c.q[i], a.q[i], b.q[i])); }
-REALM_INLINE Vec add(Vec a, Vec b) { REALM_EACH_QUARTER(vaddq_f32(a.q[i], b.q[i])); }
-REALM_INLINE Vec sub(Vec a, Vec b) { REALM_EACH_QUARTER(vsubq_f32(a.q[i], b.q[i])); }
-REALM_INLINE Vec mul(Vec a, Vec b) { REALM_EACH_QUARTER(vmulq_f32(a.q[i], b.q[i])); }
-REALM_INLINE Vec div(Vec a, Vec b) { REALM_EACH_QUARTER(vdivq_f32(a.q[i], b.q[i])); }
+REALM_INLINE Vec splat(float x) {
+  REALM_EACH_QUARTER(vdupq_n_f32(x));
+}
+REALM_INLINE Vec zero() {
+  return splat(0.0f);
+}
+REALM_INLINE Vec fma(Vec a, Vec b, Vec c) {
+  REALM_EACH_QUARTER(vfmaq_f32(c.q[i], a.q[i], b.q[i]));
+}
+REALM_INLINE Vec add(Vec a, Vec b) {
+  REALM_EACH_QUARTER(vaddq_f32(a.q[i], b.q[i]));
+}
+REALM_INLINE Vec sub(Vec a, Vec b) {
+  REALM_EACH_QUARTER(vsubq_f32(a.q[i], b.q[i]));
+}
+REALM_INLINE Vec mul(Vec a, Vec b) {
+  REALM_EACH_QUARTER(vmulq_f32(a.q[i], b.q[i]));
+}
+REALM_INLINE Vec div(Vec a, Vec b) {
+  REALM_EACH_QUARTER(vdivq_f32(a.q[i], b.q[i]));
+}
 // The second where either is NaN, as on x86; vmaxq_f32 would give NaN.
 REALM_INLINE Vec max(Vec a, Vec b) {
   REALM_EACH_QUARTER(vbslq_f32(vcgtq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
@@ -266,8 +322,8 @@ REALM_INLINE Vec min(Vec a, Vec b) {
   REALM_EACH_QUARTER(vbslq_f32(vcltq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
 }
 REALM_INLINE Vec exp2_int(Vec n) {
-  REALM_EACH_QUARTER(vreinterpretq_f32_s32(
-      vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.q[i]), vdupq_n_s32(127)), 23)));
+  REALM_EACH_QUARTER(
+      vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.q[i]), vdupq_n_s32(127)), 23)));
 }
 REALM_INLINE void deinterleave(Vec a, Vec b, Vec& even, Vec& odd) {
   for (int i = 0; i < 2; ++i) {
@@ -297,7 +353,9 @@ REALM_INLINE float32x4_t reduce_add_4(const Vec* v) {
                                    vcombine_f32(vget_high_f32(c), vget_high_f32(d)));
   return vpaddq_f32(ab, cd);
 }
-REALM_INLINE Vec reduce_add_16(const Vec* v) { REALM_EACH_QUARTER(reduce_add_4(v + 4 * i)); }
+REALM_INLINE Vec reduce_add_16(const Vec* v) {
+  REALM_EACH_QUARTER(reduce_add_4(v + 4 * i));
+}
 REALM_INLINE float reduce_add(Vec a) {
   const float32x4_t q = sum_to_4(a);
   const float32x2_t d = vadd_f32(vget_low_f32(q), vget_high_f32(q));
@@ -313,8 +371,8 @@ REALM_INLINE float reduce_max(Vec a) {
 struct Vec {
   float lane[kLanes];
 };
-#define REALM_EACH_LANE(expression) \
-  Vec r;                            \
+#define REALM_EACH_LANE(expression)                          \
+  Vec r;                                                     \
   for (int i = 0; i < kLanes; ++i) r.lane[i] = (expression); \
   return r
 REALM_INLINE float f16_scalar(uint16_t h) {
@@ -359,10 +417,18 @@ REALM_INLINE uint16_t to_f16_scalar(float f) {
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
-REALM_INLINE Vec load(const float* p) { REALM_EACH_LANE(p[i]); }
-REALM_INLINE Vec load_f16(const uint16_t* p) { REALM_EACH_LANE(f16_scalar(p[i])); }
-REALM_INLINE Vec load_bf16(const uint16_t* p) { REALM_EACH_LANE(bf16_scalar(p[i])); }
-REALM_INLINE Vec load_i8(const int8_t* p) { REALM_EACH_LANE(static_cast<float>(p[i])); }
+REALM_INLINE Vec load(const float* p) {
+  REALM_EACH_LANE(p[i]);
+}
+REALM_INLINE Vec load_f16(const uint16_t* p) {
+  REALM_EACH_LANE(f16_scalar(p[i]));
+}
+REALM_INLINE Vec load_bf16(const uint16_t* p) {
+  REALM_EACH_LANE(bf16_scalar(p[i]));
+}
+REALM_INLINE Vec load_i8(const int8_t* p) {
+  REALM_EACH_LANE(static_cast<float>(p[i]));
+}
 REALM_INLINE void store(float* p, Vec a) {
   for (int i = 0; i < kLanes; ++i) p[i] = a.lane[i];
 }
@@ -375,24 +441,42 @@ REALM_INLINE void store_i8(int8_t* p, Vec a) {
     p[i] = a.lane[i] >= -127.0f && a.lane[i] <= 127.0f ? static_cast<int8_t>(a.lane[i]) : int8_t{0};
   }
 }
-REALM_INLINE Vec splat(float x) { REALM_EACH_LANE(x); }
-REALM_INLINE Vec zero() { return splat(0.0f); }
+REALM_INLINE Vec splat(float x) {
+  REALM_EACH_LANE(x);
+}
+REALM_INLINE Vec zero() {
+  return splat(0.0f);
+}
 REALM_INLINE Vec fma(Vec a, Vec b, Vec c) {
   REALM_EACH_LANE(__builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]));
 }
-REALM_INLINE Vec add(Vec a, Vec b) { REALM_EACH_LANE(a.lane[i] + b.lane[i]); }
-REALM_INLINE Vec sub(Vec a, Vec b) { REALM_EACH_LANE(a.lane[i] - b.lane[i]); }
-REALM_INLINE Vec mul(Vec a, Vec b) { REALM_EACH_LANE(a.lane[i] * b.lane[i]); }
-REALM_INLINE Vec div(Vec a, Vec b) { REALM_EACH_LANE(a.lane[i] / b.lane[i]); }
-REALM_INLINE Vec max(Vec a, Vec b) { REALM_EACH_LANE(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]); }
-REALM_INLINE Vec min(Vec a, Vec b) { REALM_EACH_LANE(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]); }
+REALM_INLINE Vec add(Vec a, Vec b) {
+  REALM_EACH_LANE(a.lane[i] + b.lane[i]);
+}
+REALM_INLINE Vec sub(Vec a, Vec b) {
+  REALM_EACH_LANE(a.lane[i] - b.lane[i]);
+}
+REALM_INLINE Vec mul(Vec a, Vec b) {
+  REALM_EACH_LANE(a.lane[i] * b.lane[i]);
+}
+REALM_INLINE Vec div(Vec a, Vec b) {
+  REALM_EACH_LANE(a.lane[i] / b.lane[i]);
+}
+REALM_INLINE Vec max(Vec a, Vec b) {
+  REALM_EACH_LANE(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]);
+}
+REALM_INLINE Vec min(Vec a, Vec b) {
+  REALM_EACH_LANE(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]);
+}
 REALM_INLINE float exp2_int_scalar(float n) {
   const uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
   float f;
   memcpy(&f, &bits, 4);
   return f;
 }
-REALM_INLINE Vec exp2_int(Vec n) { REALM_EACH_LANE(exp2_int_scalar(n.lane[i])); }
+REALM_INLINE Vec exp2_int(Vec n) {
+  REALM_EACH_LANE(exp2_int_scalar(n.lane[i]));
+}
 REALM_INLINE void deinterleave(Vec a, Vec b, Vec& even, Vec& odd) {
   for (int i = 0; i < 8; ++i) {
     even.lane[i] = a.lane[2 * i], odd.lane[i] = a.lane[2 * i + 1];
@@ -411,7 +495,9 @@ REALM_INLINE float reduce_add(Vec a) {
   }
   return a.lane[0];
 }
-REALM_INLINE Vec reduce_add_16(const Vec* v) { REALM_EACH_LANE(reduce_add(v[i])); }
+REALM_INLINE Vec reduce_add_16(const Vec* v) {
+  REALM_EACH_LANE(reduce_add(v[i]));
+}
 REALM_INLINE float reduce_max(Vec a) {
   float m = a.lane[0];
   for (int i = 1; i < kLanes; ++i) m = a.lane[i] > m ? a.lane[i] : m;

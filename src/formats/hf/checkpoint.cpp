@@ -178,6 +178,15 @@ Result<Checkpoint> Checkpoint::open(const std::string& folder) {
     const Status added = checkpoint.add_tensor(source, std::move(mapped->gguf), interleave);
     if (!added.ok()) return added.error().at(folder);
   }
+  const std::string last_layer = "blk." + std::to_string(num_layers - 1) + ".";
+  const bool complete = std::any_of(
+      checkpoint.tensors_.begin(), checkpoint.tensors_.end(),
+      [&](const CheckpointTensor& tensor) { return tensor.name.starts_with(last_layer); });
+  if (!complete) {
+    return Error{ErrorCode::kBadModel, folder + "/config.json: num_hidden_layers is " +
+                                           std::to_string(num_layers) +
+                                           ", but the checkpoint has no tensors of its last layer"};
+  }
   std::stable_sort(checkpoint.tensors_.begin(), checkpoint.tensors_.end(),
                    [](const CheckpointTensor& a, const CheckpointTensor& b) {
                      return std::pair(section(a), layer_of(a)) < std::pair(section(b), layer_of(b));
