@@ -16,13 +16,19 @@ bool is_float(const BlockFormat& format) {
   return format.unpack == nullptr;
 }
 
+// Weights lie wherever a file has them, but numbers at multiples of their size.
+size_t odd_place(DType type) {
+  return type == DType::kF32 ? 4 : 2;
+}
+
 void gather_cases(std::vector<CaseRow>& rows) {
   for (const BlockFormat& format : block_formats()) {
     rows.push_back({"gather", format.name, [type = format.type] {
                       CaseBuilder b(1);
-                      return b.finish(GatherRows{.table = b.weight(type, 9, 256, {0, 2}),
-                                                 .ids = b.ints({8, 0, 3, 3, 5}),
-                                                 .out = b.output({5, 256})});
+                      return b.finish(
+                          GatherRows{.table = b.weight(type, 9, 256, {0, odd_place(type)}),
+                                     .ids = b.ints({8, 0, 3, 3, 5}),
+                                     .out = b.output({5, 256})});
                     }});
   }
   for (const int64_t dim : {1, 3, 17, 100}) {
@@ -118,11 +124,12 @@ void matmul_cases(std::vector<CaseRow>& rows) {
     const std::string name = find_block_format(type)->name;
     product(rows, name + " one row", {{type}, {1}, 5, 256});
     product(rows, name + " nothing", {{type}, {33}, 0, 256});
-    product(rows, name + " three parts, bias, strided",
-            {{type, type, type}, {65, 32, 7}, 4, 512, true, false, {64, 4}, {36, 4}, 2});
+    product(
+        rows, name + " three parts, bias, strided",
+        {{type, type, type}, {65, 32, 7}, 4, 512, true, false, {64, 4}, {36, 4}, odd_place(type)});
     product(rows, name + " accumulate, bias", {{type}, {70}, 2, 256, true, true});
     product(rows, name + " accumulate, strided",
-            {{type, type}, {31, 64}, 9, 256, false, true, {4, 0}, {8, 0}, 2});
+            {{type, type}, {31, 64}, 9, 256, false, true, {4, 0}, {8, 0}, odd_place(type)});
   }
   product(rows, "Q4_K, Q6_K and Q8_0 of one x", {{kQ4_K, kQ6_K, kQ8_0}, {40, 8, 8}, 3, 256});
   product(rows, "F16 and Q4_0 of one x", {{kF16, kQ4_0}, {16, 48}, 6, 64, true});
