@@ -73,7 +73,7 @@ bench: deps-test ## prefill and decode speed of the embedded model, then the mic
 
 lint: deps-test deps-lint ## formatting, clang-tidy, include arrows, file sizes, scripts, Rust
 	@$(call configure,release,build)
-	@tools/lint.py --jobs $(JOBS) $(if $(LINT_REPORT),--report $(LINT_REPORT))
+	@tools/lint.py --jobs $(JOBS) $(LINT_FLAGS) $(if $(LINT_REPORT),--report $(LINT_REPORT))
 
 format: deps-lint ## rewrite the C++ sources as clang-format wants them
 	@git ls-files -z '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 -r clang-format -i
