@@ -20,7 +20,8 @@ using File = std::unique_ptr<std::FILE, CloseFile>;
 File temporary(std::string_view content = {}) {
   File file(std::tmpfile());
   EXPECT_NE(file, nullptr);
-  std::fwrite(content.data(), 1, content.size(), file.get());
+  // An empty view may have no address, which fwrite must not be given.
+  if (!content.empty()) std::fwrite(content.data(), 1, content.size(), file.get());
   std::rewind(file.get());
   return file;
 }
