@@ -1,10 +1,10 @@
-// The matrix product for many tokens: 128 weight rows by kN tokens a block, Y^T = W X^T on wgmma.
-// Weights go from memory through registers, where they are unpacked to bfloat16, straight into the
-// matrix units as first operand: no shared memory and no unpacked copy anywhere. Activations come
-// through shared memory by the copy engine, one warp feeding a ring of stages of 128 columns; two
-// groups of four warps multiply, one unpacking while the other's products run. Where there are
-// fewer blocks than multiprocessors the columns are split, and the last block of a tile adds the
-// parts in their order, so that results do not depend on timing.
+// The matrix product for many tokens: 128 weight rows (256 where kN is small) by kN tokens a block,
+// Y^T = W X^T on wgmma. Weights go from memory through registers, where they are unpacked to
+// bfloat16, straight into the matrix units as first operand: no shared memory and no unpacked copy
+// anywhere. Activations come through shared memory by the copy engine, one warp feeding a ring of
+// stages of 128 columns; groups of four warps multiply, one unpacking while the other's products
+// run. Where there are fewer blocks than multiprocessors the columns are split, and the last block
+// of a tile adds the parts in their order, so that results do not depend on timing.
 #pragma once
 
 #include "backends/cuda/async.cuh"
@@ -16,8 +16,12 @@ namespace realm::cuda {
 
 template <int kN>
 struct MatMulShape {
-  static constexpr int kRowTiles = 8;  // of 16 rows: one a warp
-  static constexpr int kThreads = 384;
+  // Groups of four warps that multiply. Narrow tiles leave registers for four of them, which hide
+  // each other's latency.
+  static constexpr int kGroups = kN <= 32 ? 4 : 2;
+  static constexpr int kRowTiles = 4 * kGroups;  // of 16 rows: one a warp
+  static constexpr int kConsumers = 128 * kGroups;
+  static constexpr int kThreads = 128 + kConsumers;
   static constexpr int kBoxBytes = kN * 128;  // 64 columns
   static constexpr int kStageBytes = 2 * kBoxBytes;
   static constexpr int kStages = kN == 256 ? 3 : kN == 128 ? 6 : 8;
@@ -26,12 +30,13 @@ struct MatMulShape {
 
 struct Splits {
   int count;
-  float* partials;  // [splits, tiles, kN / 2, 256]
+  float* partials;  // [splits, tiles, kN / 2, threads that multiply]
   int* counters;    // [tiles], zero
 };
 
-__device__ inline void consumers_sync() {
-  asm volatile("bar.sync 1, 256;" ::: "memory");
+template <int kConsumers>
+__device__ void consumers_sync() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
 }
 
 template <typename Source, int kN>
@@ -117,27 +122,29 @@ __device__ bool add_splits(const Splits& splits, int tile, int num_tiles, int th
                            float (&acc)[kN / 2]) {
   __shared__ bool is_last;
   const auto at = [&](int split) {
-    return splits.partials + (static_cast<int64_t>(split) * num_tiles + tile) * (kN / 2) * 256 +
+    return splits.partials +
+           (static_cast<int64_t>(split) * num_tiles + tile) * (kN / 2) *
+               MatMulShape<kN>::kConsumers +
            thread;
   };
   float* mine = at(static_cast<int>(blockIdx.z));
 #pragma unroll
-  for (int i = 0; i < kN / 2; ++i) __stcg(mine + i * 256, acc[i]);
+  for (int i = 0; i < kN / 2; ++i) __stcg(mine + i * MatMulShape<kN>::kConsumers, acc[i]);
   __threadfence();
-  consumers_sync();
+  consumers_sync<MatMulShape<kN>::kConsumers>();
   if (thread == 0) {
     is_last = atomicAdd(splits.counters + tile, 1) == splits.count - 1;
     if (is_last) splits.counters[tile] = 0;
     __threadfence();
   }
-  consumers_sync();
+  consumers_sync<MatMulShape<kN>::kConsumers>();
   if (!is_last) return false;
 #pragma unroll
   for (int i = 0; i < kN / 2; ++i) acc[i] = 0.0f;
   for (int split = 0; split < splits.count; ++split) {
     const float* part = at(split);
 #pragma unroll
-    for (int i = 0; i < kN / 2; ++i) acc[i] += __ldcg(part + i * 256);
+    for (int i = 0; i < kN / 2; ++i) acc[i] += __ldcg(part + i * MatMulShape<kN>::kConsumers);
   }
   return true;
 }
@@ -154,7 +161,7 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
   if (threadIdx.x == 0) {
     for (int i = 0; i < Shape::kStages; ++i) {
       barrier_init(full + i, 1);
-      barrier_init(empty + i, 8);
+      barrier_init(empty + i, 4 * Shape::kGroups);
     }
     fence_barrier_init();
   }
@@ -167,7 +174,7 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
 
   const int consumer_warp = warp - 4;
   if (warp < 4) {
-    give_registers<40>();
+    give_registers<Shape::kGroups == 2 ? 40 : 24>();
     if (threadIdx.x == 0) {
       wait_for_inputs();
       int stage = 0;
@@ -186,7 +193,7 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
     }
     return;
   }
-  take_registers<232>();
+  take_registers<Shape::kGroups == 2 ? 232 : 112>();
   const int tile = static_cast<int>(blockIdx.x) * Shape::kRowTiles + consumer_warp;
   const int clamped = min(tile, p.num_row_tiles - 1);
   const ProductPart& part = p.part_of(clamped);
@@ -245,7 +252,7 @@ Status launch_wgmma(Context& context, const Product& p) {
   }
   if (splits.count > 1) {
     const size_t floats = static_cast<size_t>(splits.count) * static_cast<size_t>(blocks) *
-                          static_cast<size_t>(kN / 2) * 256;
+                          static_cast<size_t>(kN / 2) * Shape::kConsumers;
     splits.partials = reinterpret_cast<float*>(TRY(context.partials.get(floats * sizeof(float))));
     splits.counters = reinterpret_cast<int*>(context.counters);
   }

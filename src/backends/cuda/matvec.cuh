@@ -235,7 +235,6 @@ Status launch_matvec_as(Context& context, const Product& p) {
 
 template <typename Format, bool kGated>
 Status launch_matvec_of(Context& context, const Product& p) {
-  if (p.tokens > 8) return launch_matvec_as<Format, 2, kGated, false>(context, p);
   if (static_cast<size_t>(p.tokens * p.k_padded * 2) <= kSharedXBytes) {
     return launch_matvec_as<Format, 1, kGated, true>(context, p);
   }
@@ -254,9 +253,8 @@ Status launch_gated_matvec(Context& context, const Product& p) {
 
 template <typename Source>
 Status launch_matvec_blocks(Context& context, const Product& p) {
-  const auto kernel = p.tokens <= 8 ? matvec_blocks<Source, 1> : matvec_blocks<Source, 2>;
-  return launch("matmul", kernel, static_cast<unsigned>(p.num_row_tiles), 32 * kMatVecWarps, 0,
-                context.stream, p);
+  return launch("matmul", matvec_blocks<Source, 1>, static_cast<unsigned>(p.num_row_tiles),
+                32 * kMatVecWarps, 0, context.stream, p);
 }
 
 }  // namespace realm::cuda
