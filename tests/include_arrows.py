@@ -24,7 +24,7 @@ ARROWS: Dict[str, Set[str]] = {
     "scheduler": {"base", "engine"},
     "tenants": {"base"},
     "sandbox": {"base"},
-    "server": {"base", "text", "scheduler", "tenants", "sandbox"},
+    "server": {"base", "formats", "text", "engine", "scheduler", "tenants", "sandbox"},
     "app": {"*"},
 }
 

@@ -48,6 +48,8 @@ const char* group_title(SettingGroup group) {
       return "Answer";
     case SettingGroup::kSampling:
       return "Sampling";
+    case SettingGroup::kServer:
+      return "Server";
   }
   return "";
 }
