@@ -1,6 +1,8 @@
-// A runner without a model: tokens are a hash of what came before, so that the same prompt gives
-// the same answer whatever runs beside it, and a step costs what the options say. For the
-// simulator, for load tests of the server, and for measuring the scheduler itself.
+// A runner without a model: a token is a digest of all that came before it and the seed, so that
+// the same prompt gives the same answer whatever runs beside it, and a step costs what the options
+// say. The digests lie in the pages, as keys and values would: a page that is shared or reused
+// wrongly gives wrong tokens. For the simulator, for load tests of the server, and for measuring
+// the scheduler itself.
 #pragma once
 
 #include <chrono>
@@ -38,8 +40,13 @@ class FakeRunner final : public StepRunner {
   Token next_token(std::span<const Token> tokens, const Sampler& sampler) const;
 
  private:
+  static uint64_t digest_after(uint64_t before, Token token);
+  Sampled sample(uint64_t digest, const Sampler& sampler) const;
+  Status constrain(TokenConstraint& constraint, Sampled& sampled) const;
+
   FakeOptions options_;
   PagePool pool_;
+  std::vector<uint64_t> cache_;  // [pages, kPageTokens]
 };
 
 }  // namespace realm

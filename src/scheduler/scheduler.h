@@ -13,17 +13,9 @@
 #include "scheduler/request.h"
 #include "scheduler/stats.h"
 #include "scheduler/step_runner.h"
+#include "scheduler/tenant_policy.h"
 
 namespace realm {
-
-inline constexpr int64_t kUnlimited = INT64_MAX;
-
-struct TenantPolicy {
-  double weight = 1.0;  // share of the machine among tenants that want more than they get
-  int64_t max_running = kUnlimited;
-  int64_t max_queued = kUnlimited;
-  int64_t max_pages = kUnlimited;  // KV pages of running requests
-};
 
 struct SchedulerOptions {
   int64_t max_queued = 1024;  // requests waiting to start, of all tenants
