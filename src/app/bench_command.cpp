@@ -42,7 +42,7 @@ double cache_bytes_per_token(const ModelInfo& info, DType kv_type) {
   const BlockFormat& format = *find_block_format(kv_type);
   double bytes = 0;
   for (const KvLayerShape& layer : info.kv_layers) {
-    const double elements = static_cast<double>(layer.num_heads * (layer.k_dim + layer.v_dim));
+    const double elements = static_cast<double>(layer.elements());
     bytes += elements / format.block_elements * format.block_bytes;
   }
   return bytes;
