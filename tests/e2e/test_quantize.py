@@ -28,6 +28,15 @@ class Quantize(RealmTest):
                               json.dumps(report))
                 self.succeed("logits", out, "--tokens", "1,2,3", "-o", self.path("l.f32"))
 
+    def test_reports_as_json(self):
+        source = self.write("source.gguf", tiny_model.make().bytes())
+        report = self.succeed("quantize", source, self.path("out.gguf"), "Q8_0", "--json").json()
+        self.assertEqual(report["tensors"], 20)
+        self.assertLess(report["bytes_after"], report["bytes_before"])
+        text = self.write("t.txt", "some words to look at, one after another. " * 30)
+        report = self.succeed("imatrix", source, "-f", text, "--ctx", "64", "-o", self.path("m"), "--json").json()
+        self.assertEqual(report["tokens"], 64 * report["windows"])
+
     def test_error_shrinks_with_bits(self):
         def logits(model):
             self.succeed("logits", model, "--tokens", "1,361,208,627,1391,414,460", "-o", self.path("l.f32"))
@@ -141,7 +150,10 @@ class SynthAndInspect(RealmTest):
             self.assertGreaterEqual(entry["tok_s_max"], entry["tok_s"])
 
     def test_unknown_preset_is_named(self):
-        self.fail_with(2, "synth", self.path("m.gguf"), "--preset", "lama-8b", "--type", "Q4_0", says=["llama-8b"])
+        self.fail_with(2, "synth", self.path("m.gguf"), "--preset", "lama-8b", "--type", "Q4_0",
+                       says=["'lama-8b'.*did you mean 'llama-8b'"])
+        self.fail_with(2, "synth", self.path("m.gguf"), "--preset", "mystery", "--type", "Q4_0",
+                       says=["'mystery'.*there are tinyllama"])
         self.assert_only()
 
     def test_inspect(self):
