@@ -4,8 +4,8 @@
 
 #include "app/activation_recorder.h"
 #include "app/feed.h"
-#include "app/json_writer.h"
 #include "app/text_windows.h"
+#include "base/json_writer.h"
 
 namespace realm {
 

@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <optional>
 
-#include "app/json_writer.h"
 #include "app/model_loader.h"
 #include "app/nearest.h"
+#include "base/json_writer.h"
 #include "formats/gguf.h"
 #include "formats/imatrix.h"
 #include "formats/quant_mix.h"
