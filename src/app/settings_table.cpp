@@ -45,6 +45,35 @@ SettingRow sampling_row(const SamplingField& field) {
   return row;
 }
 
+// Of tenants, keys and usage: where they are kept, or which server to ask.
+std::vector<SettingRow> store_rows() {
+  using enum SettingGroup;
+  return {{.name = "store",
+           .synonyms = {},
+           .group = kStore,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "FILE",
+           .choices = {},
+           .help = "tenants, keys and usage; ~/.local/share/realm/realm.db unless set"},
+          {.name = "server",
+           .synonyms = {},
+           .group = kAdmin,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "URL",
+           .choices = {},
+           .help = "admin address of a running server, in place of a store"},
+          {.name = "admin-key",
+           .synonyms = {},
+           .group = kAdmin,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "KEY",
+           .choices = {},
+           .help = "a key with the scope admin, for --server; better in REALM_ADMIN_KEY"}};
+}
+
 std::vector<SettingRow> make_table() {
   using enum SettingGroup;
   using enum SettingType;
@@ -177,6 +206,7 @@ std::vector<SettingRow> make_table() {
                   .placeholder = "NAME",
                   .choices = {},
                   .help = "samplers to apply, in this order; repeatable, or names with commas"});
+  for (SettingRow& row : store_rows()) rows.push_back(std::move(row));
   return rows;
 }
 
