@@ -25,7 +25,7 @@ ARROWS: Dict[str, Set[str]] = {
     "tenants": {"base"},
     "telemetry": {"base"},
     "sandbox": {"base"},
-    "server": {"base", "text", "scheduler", "tenants", "telemetry", "sandbox"},
+    "server": {"base", "formats", "text", "engine", "scheduler", "tenants", "telemetry", "sandbox"},
     "app": {"*"},
 }
 

@@ -11,12 +11,12 @@
 #include "app/commands.h"
 #include "app/exit_status.h"
 #include "app/interrupt.h"
-#include "app/json_writer.h"
 #include "app/model_settings.h"
-#include "app/prompt_template.h"
 #include "app/terminal/chat.h"
 #include "app/terminal/line_editor.h"
 #include "app/terminal/style.h"
+#include "base/json_writer.h"
+#include "text/prompt_template.h"
 
 namespace realm {
 

@@ -52,6 +52,8 @@ const char* group_title(SettingGroup group) {
       return "Store";
     case SettingGroup::kAdmin:
       return "Running server";
+    case SettingGroup::kServer:
+      return "Server";
   }
   return "";
 }

@@ -224,7 +224,8 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items) {
   const std::span<float> values(logits_.data(), static_cast<size_t>(logits.rows * logits.vocab));
   TRY(backend_.download(std::as_writable_bytes(values), step->logits.data));
   if (!all_finite(values)) {
-    TRY(check_weights(model_->file()));
+    if (!weights_checked_) weights_checked_ = check_weights(model_->file());
+    TRY(Status(*weights_checked_));
     return Error{ErrorCode::kBadModel,
                  "the model's logits are not finite numbers, although its weights are: its "
                  "hyper-parameters do not fit it, or its activations overflow"};

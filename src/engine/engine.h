@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
@@ -94,6 +95,7 @@ class Engine {
   std::vector<std::byte> staging_;  // the host's copy of inputs_
   std::map<Shape, StepProgram> programs_;
   std::vector<float> logits_;
+  std::optional<Status> weights_checked_;  // once logits were not finite
 };
 
 }  // namespace realm

@@ -1,0 +1,75 @@
+// One I/O thread: its connections, their time-outs and whatever is posted to it run there and
+// nowhere else, so that nothing above needs a lock. Handlers know it by post().
+#pragma once
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+namespace realm::server {
+
+using Clock = std::chrono::steady_clock;
+
+// What a loop looks after: called now and then, to see whether a deadline has passed.
+class Ticked {
+ public:
+  virtual ~Ticked() = default;
+  virtual void tick(Clock::time_point now) = 0;
+};
+
+class IoLoop {
+ public:
+  static constexpr std::chrono::milliseconds kTick{100};
+
+  IoLoop();
+  ~IoLoop();  // joins; requires stop() before
+  IoLoop(const IoLoop&) = delete;
+  IoLoop& operator=(const IoLoop&) = delete;
+
+  void start();
+  // Ends the thread once what runs on it returns; posted work that did not run is dropped.
+  void stop();
+  void join();
+
+  // From any thread.
+  template <typename Work>
+  void post(Work&& work) {
+    boost::asio::post(context_, std::forward<Work>(work));
+  }
+
+  // As post(), for many small pieces of work from one thread: they gather, in order, until flush()
+  // hands them over with a single wake-up.
+  void queue(std::function<void()> work);
+  void flush();
+
+  // On the loop's thread.
+  void add(Ticked* ticked) { ticked_.insert(ticked); }
+  void remove(Ticked* ticked) { ticked_.erase(ticked); }
+  size_t num_ticked() const { return ticked_.size(); }
+
+  boost::asio::io_context& context() { return context_; }
+
+ private:
+  void schedule_tick();
+  void run_tick();
+  void run_queue();
+
+  boost::asio::io_context context_{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  boost::asio::steady_timer timer_;
+  std::unordered_set<Ticked*> ticked_;
+  std::mutex queue_mutex_;
+  std::vector<std::function<void()>> queue_;
+  bool queue_posted_ = false;
+  std::thread thread_;
+};
+
+}  // namespace realm::server
