@@ -59,6 +59,11 @@ void TokenLatencies::add(double seconds) {
   sum_seconds += seconds;
 }
 
+void TokenLatencies::add(const TokenLatencies& other) {
+  for (size_t i = 0; i < counts.size(); ++i) counts[i] += other.counts[i];
+  sum_seconds += other.sum_seconds;
+}
+
 struct Metrics::Families {
   explicit Families(size_t max) : tenants_max(max) {
     // There from the start, so that a query for them never finds nothing.

@@ -27,6 +27,7 @@ struct TokenLatencies {
   std::array<uint32_t, kTokenLatencyBounds.size() + 1> counts = {};
   double sum_seconds = 0;
   void add(double seconds);
+  void add(const TokenLatencies& other);
 };
 
 struct RequestReport {
