@@ -2,7 +2,7 @@
 # Installs what a make target needs, with apt-get, and nothing where it is all there already (then it
 # asks no registry, so a second run is instant and works offline).
 #
-#   tools/install_deps.sh build [test] [lint] [fuzz] [neon]
+#   tools/install_deps.sh build [test] [clients] [lint] [fuzz] [neon]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,7 @@ declare -A packages=(
            libboost-json1.81-dev libpcre2-dev libutf8proc-dev
            libsqlite3-dev libssl-dev libcurl4-openssl-dev prometheus-cpp-dev"
   [test]="libgtest-dev libgmock-dev libbenchmark-dev python3 prometheus"
+  [clients]="python3-venv openssl"
   [lint]="clang-format clang-tidy python3 git"
   [fuzz]="clang libclang-rt-14-dev"
   [neon]="g++-aarch64-linux-gnu libstdc++-12-dev-arm64-cross libc6-dev-arm64-cross qemu-user googletest"
@@ -25,6 +26,11 @@ for group in "$@"; do
   # shellcheck disable=SC2206  # a list of words, on purpose
   wanted+=(${packages[$group]})
 done
+
+# Node, where it is not there already, from wherever it came.
+if [[ " $* " == *" clients "* ]] && ! { command -v node && command -v npm; } >/dev/null; then
+  wanted+=(nodejs npm)
+fi
 
 if ! command -v dpkg-query >/dev/null; then
   echo "install_deps.sh: not a Debian system; install the like of these yourself: ${wanted[*]}" >&2
@@ -50,3 +56,4 @@ fi
 # The Rust toolchain that ffi/ needs (Debian's own is too old).
 if [[ " $* " == *" build "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh; fi
 if [[ " $* " == *" lint "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh lint; fi
+if [[ " $* " == *" clients "* ]]; then tools/ensure_clients.sh; fi

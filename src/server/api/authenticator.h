@@ -26,7 +26,8 @@ std::string_view access_name(Access access);
 
 struct Principal {
   TenantId tenant = {};
-  int64_t key_id = 0;  // 0: no key
+  int64_t key_id = 0;           // 0: no key
+  std::string key_prefix = {};  // its public part
   std::string tenant_name = {};
   // Models this key may use; empty: every one.
   std::vector<std::string> models = {};

@@ -15,10 +15,10 @@ bool read_body(Call& call, boost::json::object& out) {
   return true;
 }
 
-std::shared_ptr<ServedModel> find_model(const Call& call, const std::string& name,
-                                        std::optional<ApiError>& error) {
-  auto model = call.api.models.find(name);
-  if (model != nullptr && call.principal.may_use(model->id)) return model;
+std::shared_ptr<ServedModel> find_model(const ApiContext& api, const Principal& principal,
+                                        const std::string& name, std::optional<ApiError>& error) {
+  auto model = api.models.find(name);
+  if (model != nullptr && principal.may_use(model->id)) return model;
   if (!error) {
     error = name.empty() ? bad_field("model", "model is required: several models are served here")
                          : model_not_found(name.substr(0, 200));

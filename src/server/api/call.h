@@ -42,12 +42,19 @@ using Handler = void (*)(Call& call);
 bool read_body(Call& call, boost::json::object& out);
 // The model of that name which this caller may use. Null: `error` says so (404 either way, so that
 // nobody learns of models he may not use).
-std::shared_ptr<ServedModel> find_model(const Call& call, const std::string& name,
-                                        std::optional<ApiError>& error);
+std::shared_ptr<ServedModel> find_model(const ApiContext& api, const Principal& principal,
+                                        const std::string& name, std::optional<ApiError>& error);
 
 // Starts the generation and ties it to the exchange: a client that goes cancels it, a slow one
 // slows it. False: refused, and answered with the refusal.
 bool run_generation(Call& call, GenerationSpec spec, std::unique_ptr<GenerationObserver> observer);
+
+// The same for an observer that begins its stream with open(), once the request has been taken.
+template <typename Stream>
+void run_stream(Call& call, GenerationSpec spec, std::unique_ptr<Stream> observer) {
+  Stream* const stream = observer.get();  // lives until the scheduler's last event has been heard
+  if (run_generation(call, std::move(spec), std::move(observer))) stream->open();
+}
 
 int64_t unix_seconds();
 

@@ -1,20 +1,15 @@
 // POST /v1/chat/completions: OpenAI's chat API, whole or as a stream.
-#include <optional>
 #include <utility>
 
-#include "server/api/chat_messages.h"
+#include "server/api/chat_request.h"
 #include "server/api/endpoints.h"
-#include "server/api/generation_fields.h"
 #include "server/api/ids.h"
 #include "server/api/sse.h"
 #include "server/api/token_json.h"
+#include "server/api/whole_answer.h"
 
 namespace realm::server {
 namespace {
-
-namespace json = boost::json;
-
-constexpr int64_t kMaxTopLogprobs = 20;
 
 struct Answer {
   std::string id = random_id("chatcmpl-");
@@ -117,143 +112,55 @@ class ChatStream final : public GenerationObserver {
   const std::shared_ptr<Exchange> exchange_;
 };
 
-class ChatWhole final : public GenerationObserver {
+class ChatWhole final : public WholeAnswer {
  public:
   ChatWhole(Answer answer, std::shared_ptr<Exchange> exchange)
-      : answer_(std::move(answer)), exchange_(std::move(exchange)), choices_(answer_.choices) {}
+      : WholeAnswer(std::move(exchange), ErrorShape::kOpenAi, answer.choices),
+        answer_(std::move(answer)) {}
 
-  void on_delta(const Delta& delta) override {
-    Choice& choice = choices_[delta.choice];
-    choice.text += delta.text;
-    choice.tokens.insert(choice.tokens.end(), delta.tokens.begin(), delta.tokens.end());
-  }
-
-  void on_choice_end(const ChoiceEnd& end) override { choices_[end.choice].reason = end.reason; }
-
-  void on_done(const Usage& usage) override {
+ private:
+  std::string render(const Usage& usage) override {
     JsonWriter json;
     answer_.begin(json, "chat.completion");
     json.key("choices").begin_array();
-    for (size_t i = 0; i < choices_.size(); ++i) {
-      json.begin_object().integer("index", static_cast<int64_t>(i)).key("message").begin_object();
-      json.text("role", "assistant").text("content", choices_[i].text).null("refusal").end_object();
-      answer_.write_logprobs(json, choices_[i].tokens);
-      json.text("finish_reason", openai_finish_reason(choices_[i].reason)).end_object();
+    int64_t index = 0;
+    for (const Choice& choice : choices()) {
+      json.begin_object().integer("index", index++).key("message").begin_object();
+      json.text("role", "assistant").text("content", choice.text).null("refusal").end_object();
+      answer_.write_logprobs(json, choice.tokens);
+      json.text("finish_reason", openai_finish_reason(choice.end.reason)).end_object();
     }
     json.end_array().key("usage");
     write_openai_usage(json, usage);
     json.end_object();
-    exchange_->respond({.body = json.str()});
+    return json.str();
   }
-
-  void on_error(const ApiError& error) override {
-    exchange_->respond(error_response(error, ErrorShape::kOpenAi));
-  }
-
- private:
-  struct Choice {
-    std::string text;
-    std::vector<TokenReport> tokens;
-    FinishReason reason = FinishReason::kStop;
-  };
 
   const Answer answer_;
-  const std::shared_ptr<Exchange> exchange_;
-  std::vector<Choice> choices_;
 };
-
-void read_limits(FieldReader& fields, GenerationSpec& spec) {
-  constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
-  const auto older = fields.integer("max_tokens", 1, kMax);
-  const auto newer = fields.integer("max_completion_tokens", 1, kMax);
-  if (older && newer && *older != *newer) {
-    fields.fail("max_tokens", "and max_completion_tokens say different things; give one");
-  }
-  spec.max_tokens = newer ? *newer : older.value_or(-1);
-}
-
-void read_logprobs(FieldReader& fields, SamplingParams& params) {
-  params.logprobs = fields.boolean("logprobs").value_or(false);
-  const auto top = fields.integer("top_logprobs", 0, kMaxTopLogprobs);
-  if (top && *top > 0 && !params.logprobs) {
-    fields.fail("top_logprobs", "needs logprobs to be true");
-  }
-  params.top_logprobs = static_cast<int32_t>(top.value_or(0));
-}
-
-// Fields of the API that this server does not do: refused unless they ask for what happens anyway.
-void refuse_others(FieldReader& fields) {
-  if (const json::object* format = fields.object("response_format")) {
-    FieldReader inner(*format, "response_format", fields.error());
-    const std::string type = inner.required_text("type");
-    if (type != "text") {
-      inner.fail("type", "'" + type.substr(0, 50) +
-                             "' is not supported: this server does not constrain answers yet");
-    }
-  }
-  constexpr std::string_view kNoTools = "is not supported: this server calls no tools yet";
-  fields.refuse("tools", kNoTools, json::array());
-  fields.refuse("functions", kNoTools, json::array());
-  if (const json::value* choice = fields.find("tool_choice")) {
-    if (*choice != "none" && *choice != "auto") fields.fail("tool_choice", std::string(kNoTools));
-  }
-  if (const json::value* call = fields.find("function_call")) {
-    if (*call != "none" && *call != "auto") fields.fail("function_call", std::string(kNoTools));
-  }
-  fields.boolean("parallel_tool_calls");  // of no effect without tools
-  fields.refuse("modalities", "must be [\"text\"]: this server writes text", json::array{"text"});
-  fields.refuse("audio", "is not supported: this server writes text");
-  fields.refuse("prediction", "is not supported");
-  fields.refuse("reasoning_effort", "is not supported");
-  fields.refuse("verbosity", "is not supported");
-  fields.refuse("web_search_options", "is not supported");
-  fields.refuse("store", "is not supported: answers are not kept", false);
-  if (const json::value* tier = fields.find("service_tier")) {
-    if (*tier != "auto" && *tier != "default")
-      fields.fail("service_tier", "must be auto or default");
-  }
-  fields.object("metadata");
-  fields.text("safety_identifier");
-  fields.text("prompt_cache_key");
-}
 
 }  // namespace
 
 void chat_completions(Call& call) {
-  json::object body;
+  boost::json::object body;
   if (!read_body(call, body)) return;
   std::optional<ApiError> error;
-  FieldReader fields(body, "", error);
-  GenerationSpec spec;
-  spec.model = find_model(call, fields.text("model").value_or(""), error);
-  const std::vector<ChatTurn> turns = read_messages(fields);
-  const StreamOptions stream = read_stream(fields);
-  read_common(fields, spec);
-  read_limits(fields, spec);
-  read_logprobs(fields, spec.sampling);
-  const bool continues = !fields.boolean("add_generation_prompt").value_or(true);
-  const json::object* variables = fields.object("chat_template_kwargs");
-  refuse_others(fields);
-  fields.finish();
-  std::vector<Token> prompt;
-  if (!error) error = chat_prompt(*spec.model, turns, variables, !continues, "messages", prompt);
+  ChatRequest request = read_chat_request(call.api, call.principal, body, error);
   if (error) return call.respond(*error);
-  spec.prompts.push_back(std::move(prompt));
-
+  const GenerationSpec& spec = request.spec;
   Answer answer{.model = spec.model->id,
                 .tokenizer = spec.model->tokenizer,
                 .fingerprint = "realm-" + call.api.version,
                 .logprobs = spec.sampling.logprobs,
                 .choices = static_cast<size_t>(spec.choices),
-                .stream = stream};
-  if (!stream.stream) {
-    run_generation(call, std::move(spec),
+                .stream = request.stream};
+  if (request.stream.stream) {
+    run_stream(call, std::move(request.spec),
+               std::make_unique<ChatStream>(std::move(answer), call.exchange));
+  } else {
+    run_generation(call, std::move(request.spec),
                    std::make_unique<ChatWhole>(std::move(answer), call.exchange));
-    return;
   }
-  auto observer = std::make_unique<ChatStream>(std::move(answer), call.exchange);
-  ChatStream* const stream_out = observer.get();
-  if (run_generation(call, std::move(spec), std::move(observer))) stream_out->open();
 }
 
 }  // namespace realm::server

@@ -93,12 +93,16 @@ std::vector<ChatTurn> read_messages(FieldReader& fields) {
 }
 
 std::optional<ApiError> chat_prompt(const ServedModel& model, const std::vector<ChatTurn>& turns,
-                                    const json::object* variables, bool add_generation_prompt,
-                                    std::string_view param, std::vector<Token>& out) {
+                                    const ChatRendering& rendering, std::vector<Token>& out) {
+  const std::string param(rendering.param);
   if (!model.prompts) {
     return bad_field("model", "the model '" + model.id +
                                   "' has no chat template; /v1/completions continues plain text");
   }
+  const auto refused = [&](const Error& error) {
+    // Also where the template's limits were hit: it is the conversation that did it.
+    return bad_field(param, error.message);
+  };
   JsonWriter messages;
   messages.begin_array();
   for (const ChatTurn& turn : turns) {
@@ -107,26 +111,28 @@ std::optional<ApiError> chat_prompt(const ServedModel& model, const std::vector<
     messages.end_object();
   }
   messages.end_array();
-  const std::string variables_json = variables == nullptr ? "" : json::serialize(*variables);
-  const auto rendered =
-      model.prompts->chat_template().render({.messages_json = messages.str(),
-                                             .variables_json = variables_json,
-                                             .add_generation_prompt = add_generation_prompt,
-                                             .now = current_clock()});
-  if (!rendered.ok()) {
-    ApiError error = api_error(rendered.error());
-    error.status = 400;
-    error.retry_after_s.reset();
-    error.code.clear();
-    error.param = param;
-    return error;
+  const std::string variables =
+      rendering.variables == nullptr ? "" : json::serialize(*rendering.variables);
+  auto rendered = model.prompts->chat_template().render(
+      {.messages_json = messages.str(),
+       .variables_json = variables,
+       .add_generation_prompt = rendering.add_generation_prompt,
+       .now = current_clock()});
+  if (!rendered.ok()) return refused(rendered.error());
+  std::string prompt = std::move(rendered).value();
+  if (rendering.continue_final) {
+    // What the template writes after the last message would end the turn.
+    const std::string& last = turns.back().content;
+    const size_t at = last.empty() ? std::string::npos : prompt.rfind(last);
+    if (at == std::string::npos) {
+      return bad_field(param,
+                       "the model's template does not show the last message as it is, so it "
+                       "cannot be continued");
+    }
+    prompt.resize(at + last.size());
   }
-  auto tokens = encode_prompt(*model.tokenizer, *rendered);
-  if (!tokens.ok()) {
-    ApiError error = api_error(tokens.error());
-    error.param = param;
-    return error;
-  }
+  auto tokens = encode_prompt(*model.tokenizer, prompt);
+  if (!tokens.ok()) return refused(tokens.error());
   out = std::move(tokens).value();
   return check_prompt(model, out, param);
 }

@@ -26,11 +26,15 @@ std::string read_content(FieldReader& fields, std::string_view name,
 // OpenAI's messages. "developer" is "system".
 std::vector<ChatTurn> read_messages(FieldReader& fields);
 
-// Rendered by the model's template and tokenized. `variables`: for the template
-// (chat_template_kwargs), or null.
+struct ChatRendering {
+  const boost::json::object* variables = nullptr;  // for the template (chat_template_kwargs)
+  bool add_generation_prompt = true;
+  bool continue_final = false;  // the last message is the beginning of the answer
+  std::string_view param = "messages";
+};
+
+// Rendered by the model's template and tokenized.
 std::optional<ApiError> chat_prompt(const ServedModel& model, const std::vector<ChatTurn>& turns,
-                                    const boost::json::object* variables,
-                                    bool add_generation_prompt, std::string_view param,
-                                    std::vector<Token>& out);
+                                    const ChatRendering& rendering, std::vector<Token>& out);
 
 }  // namespace realm::server

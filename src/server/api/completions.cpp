@@ -10,6 +10,7 @@
 #include "server/api/ids.h"
 #include "server/api/sse.h"
 #include "server/api/token_json.h"
+#include "server/api/whole_answer.h"
 
 namespace realm::server {
 namespace {
@@ -144,63 +145,47 @@ class CompletionStream final : public GenerationObserver {
   std::vector<size_t> offsets_;
 };
 
-class CompletionWhole final : public GenerationObserver {
+class CompletionWhole final : public WholeAnswer {
  public:
   CompletionWhole(Answer answer, std::shared_ptr<Exchange> exchange, size_t choices)
-      : answer_(std::move(answer)), exchange_(std::move(exchange)), choices_(choices) {}
+      : WholeAnswer(std::move(exchange), ErrorShape::kOpenAi, choices),
+        answer_(std::move(answer)) {}
 
-  void on_delta(const Delta& delta) override {
-    Choice& choice = choices_[delta.choice];
-    choice.text += delta.text;
-    choice.tokens.insert(choice.tokens.end(), delta.tokens.begin(), delta.tokens.end());
-    for (const TokenReport& token : delta.tokens) choice.logprob_sum += token.logprob;
-  }
-
-  void on_choice_end(const ChoiceEnd& end) override { choices_[end.choice].reason = end.reason; }
-
-  void on_done(const Usage& usage) override {
+ private:
+  std::string render(const Usage& usage) override {
     JsonWriter json;
     answer_.begin(json);
     json.key("choices").begin_array();
     int64_t index = 0;
     for (const size_t made : shown()) {
-      const Choice& choice = choices_[made];
+      const Choice& choice = choices()[made];
       const std::string echo = answer_.echo_of(made);
       json.begin_object().integer("index", index++).text("text", echo + choice.text);
       answer_.write_logprobs(json, choice.tokens, echo.size());
-      json.text("finish_reason", openai_finish_reason(choice.reason)).end_object();
+      json.text("finish_reason", openai_finish_reason(choice.end.reason)).end_object();
     }
     json.end_array().key("usage");
     write_openai_usage(json, usage);
     json.end_object();
-    exchange_->respond({.body = json.str()});
+    return json.str();
   }
 
-  void on_error(const ApiError& error) override {
-    exchange_->respond(error_response(error, ErrorShape::kOpenAi));
+  // Of a token, so that long answers can win.
+  static double score(const Choice& choice) {
+    double sum = 0;
+    for (const TokenReport& token : choice.tokens) sum += token.logprob;
+    return choice.tokens.empty() ? 0 : sum / static_cast<double>(choice.tokens.size());
   }
-
- private:
-  struct Choice {
-    std::string text;
-    std::vector<TokenReport> tokens;
-    double logprob_sum = 0;
-    FinishReason reason = FinishReason::kStop;
-
-    double score() const {  // of a token, so that long answers can win
-      return tokens.empty() ? 0 : logprob_sum / static_cast<double>(tokens.size());
-    }
-  };
 
   // The best ones of each prompt, best first where more were made than are shown.
   std::vector<size_t> shown() const {
     std::vector<size_t> result;
-    for (size_t first = 0; first < choices_.size(); first += answer_.made_per_prompt) {
+    for (size_t first = 0; first < choices().size(); first += answer_.made_per_prompt) {
       std::vector<size_t> made(answer_.made_per_prompt);
       std::iota(made.begin(), made.end(), first);
       if (answer_.made_per_prompt > answer_.per_prompt) {
         std::stable_sort(made.begin(), made.end(), [&](size_t a, size_t b) {
-          return choices_[a].score() > choices_[b].score();
+          return score(choices()[a]) > score(choices()[b]);
         });
         made.resize(answer_.per_prompt);
       }
@@ -210,8 +195,6 @@ class CompletionWhole final : public GenerationObserver {
   }
 
   const Answer answer_;
-  const std::shared_ptr<Exchange> exchange_;
-  std::vector<Choice> choices_;
 };
 
 std::optional<std::vector<Token>> read_ids(const json::array& array) {
@@ -304,7 +287,7 @@ void completions(Call& call) {
   std::optional<ApiError> error;
   FieldReader fields(body, "", error);
   GenerationSpec spec;
-  spec.model = find_model(call, fields.text("model").value_or(""), error);
+  spec.model = find_model(call.api, call.principal, fields.text("model").value_or(""), error);
   if (error) return call.respond(*error);
   PromptReader prompts{.model = *spec.model, .suffix = fields.text("suffix")};
   prompts.read(fields);
@@ -344,14 +327,13 @@ void completions(Call& call) {
   spec.sampling.top_logprobs = static_cast<int32_t>(logprobs.value_or(0));
   const size_t choices = prompts.prompts.size() * answer.made_per_prompt;
   spec.prompts = std::move(prompts.prompts);
-  if (!stream.stream) {
+  if (stream.stream) {
+    run_stream(call, std::move(spec),
+               std::make_unique<CompletionStream>(std::move(answer), call.exchange, choices));
+  } else {
     run_generation(call, std::move(spec),
                    std::make_unique<CompletionWhole>(std::move(answer), call.exchange, choices));
-    return;
   }
-  auto observer = std::make_unique<CompletionStream>(std::move(answer), call.exchange, choices);
-  CompletionStream* const stream_out = observer.get();
-  if (run_generation(call, std::move(spec), std::move(observer))) stream_out->open();
 }
 
 }  // namespace realm::server

@@ -34,7 +34,7 @@ void show_model(Call& call) {
   const std::string name =
       decode_percent(std::string_view(call.request.path).substr(kPrefix.size()));
   std::optional<ApiError> error;
-  const auto model = name.empty() ? nullptr : find_model(call, name, error);
+  const auto model = name.empty() ? nullptr : find_model(call.api, call.principal, name, error);
   if (model == nullptr) return call.respond(error.value_or(model_not_found(name)));
   JsonWriter json;
   write_model(json, *model, name);

@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "server/api/ids.h"
+#include "server/api/websocket_api.h"
 
 namespace realm::server {
 namespace {
@@ -148,8 +149,10 @@ void Router::handle(HttpRequest request, std::shared_ptr<Exchange> exchange) {
   }
 }
 
-std::shared_ptr<WebSocketHandler> Router::open_websocket(const HttpRequest&) {
-  return nullptr;
+std::shared_ptr<WebSocketHandler> Router::open_websocket(const HttpRequest& head) {
+  Principal principal;
+  if (api_.authenticator.check(head, Access::kInference, principal)) return nullptr;
+  return make_websocket_api(api_, std::move(principal));
 }
 
 HttpResponse Router::refuse(const HttpProblem& problem) {

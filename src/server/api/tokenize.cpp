@@ -16,7 +16,7 @@ void tokenize(Call& call) {
   if (!read_body(call, body)) return;
   std::optional<ApiError> error;
   FieldReader fields(body, "", error);
-  const auto model = find_model(call, fields.text("model").value_or(""), error);
+  const auto model = find_model(call.api, call.principal, fields.text("model").value_or(""), error);
   const auto content = fields.text("content");
   const auto prompt = fields.text("prompt");
   // llama.cpp's default for content, vLLM's for prompt.
@@ -38,7 +38,8 @@ void tokenize(Call& call) {
 
   std::vector<Token> tokens;
   if (has_messages) {
-    error = chat_prompt(*model, turns, variables, add_prompt, "messages", tokens);
+    error = chat_prompt(*model, turns,
+                        {.variables = variables, .add_generation_prompt = add_prompt}, tokens);
     // An over-long conversation can be counted all the same.
     if (error && error->code == "context_length_exceeded") error.reset();
   } else {
@@ -76,7 +77,7 @@ void detokenize(Call& call) {
   if (!read_body(call, body)) return;
   std::optional<ApiError> error;
   FieldReader fields(body, "", error);
-  const auto model = find_model(call, fields.text("model").value_or(""), error);
+  const auto model = find_model(call.api, call.principal, fields.text("model").value_or(""), error);
   const json::array* array = fields.array("tokens");
   if (array == nullptr) fields.fail("tokens", "is required");
   fields.finish();

@@ -40,7 +40,8 @@ class HttpApplication {
   virtual std::optional<HttpResponse> screen(const HttpRequest& head) = 0;
   // Answers through `exchange`, now or later. `request` was not refused by screen().
   virtual void handle(HttpRequest request, std::shared_ptr<Exchange> exchange) = 0;
-  // A handler for the WebSocket that a request asks for, which screen() did not refuse.
+  // A handler for the WebSocket that a request asks for, which screen() did not refuse; null: it is
+  // refused after all.
   virtual std::shared_ptr<WebSocketHandler> open_websocket(const HttpRequest& head) = 0;
   // What cannot be read as a request, in the application's shape of errors.
   virtual HttpResponse refuse(const HttpProblem& problem) = 0;

@@ -287,6 +287,7 @@ asio::awaitable<bool> Connection::send_answer(Exchange& exchange, const HttpRequ
 
 asio::awaitable<void> Connection::run_websocket(HttpRequest request) {
   auto handler = shared_.application.open_websocket(request);
+  if (handler == nullptr) co_return;
   // Its own time-outs take over.
   no_deadline();
   co_await serve_websocket(*stream_, std::exchange(in_, {}), request, std::move(handler),

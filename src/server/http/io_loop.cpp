@@ -3,12 +3,23 @@
 #include <pthread.h>
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <exception>
 
 namespace realm::server {
 
-IoLoop::IoLoop() : work_(context_.get_executor()), timer_(context_) {}
+struct IoLoop::Asio {
+  boost::asio::io_context context{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{
+      context.get_executor()};
+  boost::asio::steady_timer timer{context};
+};
+
+IoLoop::IoLoop() : asio_(std::make_unique<Asio>()) {}
 
 IoLoop::~IoLoop() {
   join();
@@ -24,7 +35,7 @@ void IoLoop::start() {
     for (;;) {
       // Nothing of ours throws; what a library does (no memory) costs one handler, not the server.
       try {
-        context_.run();
+        asio_->context.run();
         return;
       } catch (const std::exception& error) {
         spdlog::error("an I/O thread caught: {}", error.what());
@@ -35,11 +46,19 @@ void IoLoop::start() {
 }
 
 void IoLoop::stop() {
-  context_.stop();
+  asio_->context.stop();
 }
 
 void IoLoop::join() {
   if (thread_.joinable()) thread_.join();
+}
+
+void IoLoop::post(std::function<void()> work) {
+  boost::asio::post(asio_->context, std::move(work));
+}
+
+boost::asio::io_context& IoLoop::context() {
+  return asio_->context;
 }
 
 void IoLoop::queue(std::function<void()> work) {
@@ -67,8 +86,8 @@ void IoLoop::run_queue() {
 }
 
 void IoLoop::schedule_tick() {
-  timer_.expires_after(kTick);
-  timer_.async_wait([this](const boost::system::error_code& ec) {
+  asio_->timer.expires_after(kTick);
+  asio_->timer.async_wait([this](const boost::system::error_code& ec) {
     if (ec) return;
     run_tick();
     schedule_tick();

@@ -2,17 +2,18 @@
 // nowhere else, so that nothing above needs a lock. Handlers know it by post().
 #pragma once
 
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <unordered_set>
 #include <utility>
 #include <vector>
+
+namespace boost::asio {
+class io_context;
+}
 
 namespace realm::server {
 
@@ -40,11 +41,7 @@ class IoLoop {
   void join();
 
   // From any thread.
-  template <typename Work>
-  void post(Work&& work) {
-    boost::asio::post(context_, std::forward<Work>(work));
-  }
-
+  void post(std::function<void()> work);
   // As post(), for many small pieces of work from one thread: they gather, in order, until flush()
   // hands them over with a single wake-up.
   void queue(std::function<void()> work);
@@ -55,16 +52,16 @@ class IoLoop {
   void remove(Ticked* ticked) { ticked_.erase(ticked); }
   size_t num_ticked() const { return ticked_.size(); }
 
-  boost::asio::io_context& context() { return context_; }
+  boost::asio::io_context& context();
 
  private:
   void schedule_tick();
   void run_tick();
   void run_queue();
 
-  boost::asio::io_context context_{1};
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
-  boost::asio::steady_timer timer_;
+  // Of Asio, which nothing that only posts has to compile.
+  struct Asio;
+  std::unique_ptr<Asio> asio_;
   std::unordered_set<Ticked*> ticked_;
   std::mutex queue_mutex_;
   std::vector<std::function<void()>> queue_;

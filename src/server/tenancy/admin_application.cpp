@@ -96,7 +96,7 @@ HttpResponse AdminApplication::answer(const HttpRequest& request) {
   const auto json = action({request.method, request.target, request.body});
   if (!json.ok()) return error_of(api_error(json.error()));
   if (request.method != "GET") {
-    spdlog::info("{} {} by key {}", request.method, request.path, principal.key_id);
+    spdlog::info("{} {} by key {}", request.method, request.path, principal.key_prefix);
   }
   return {.body = *json};
 }

@@ -74,7 +74,7 @@ std::string log_line(const UsageRecord& record, double total_seconds) {
       .text("event", "request")
       .text("request_id", record.request_id)
       .text("tenant", record.principal.tenant_name)
-      .integer("key_id", record.principal.key_id)
+      .text("key", record.principal.key_prefix)
       .text("model", record.model)
       .text("outcome", finish_reason_name(record.finish))
       .integer("prompt_tokens", record.prompt_tokens)
@@ -110,7 +110,7 @@ void RequestReports::refused(const Principal& principal, int status, std::string
   json.begin_object()
       .text("event", "refused")
       .text("tenant", principal.tenant_name)
-      .integer("key_id", principal.key_id)
+      .text("key", principal.key_prefix)
       .integer("status", status)
       .text("quota", quota);
   spdlog::info("{}", json.end_object().str());

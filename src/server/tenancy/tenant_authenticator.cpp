@@ -63,6 +63,14 @@ ApiError refusal_error(const RateRefusal& refusal) {
           .retry_after_s = static_cast<int>(seconds)};
 }
 
+bool is_still_valid(const Principal& principal, const TenantRecord& tenant,
+                    const DirectorySnapshot& snapshot) {
+  if (principal.key_id == 0) return !snapshot.has_keys;
+  const auto key = snapshot.keys.find(principal.key_prefix);
+  return key != snapshot.keys.end() && !key->second.revoked_ms && !tenant.suspended &&
+         key->second.expires_ms.value_or(INT64_MAX) > unix_ms_now();
+}
+
 UsageRow row_of(const UsageRecord& record) {
   return {.request_id = record.request_id,
           .tenant = record.principal.tenant,
@@ -145,7 +153,7 @@ std::optional<ApiError> TenantAuthenticator::check(const HttpRequest& request, A
           "no keys were made yet, so nobody is an administrator; make one with 'realm "
           "keys create --scopes admin'");
     }
-    principal = {.tenant = kDefaultTenant, .key_id = 0, .tenant_name = "default", .models = {}};
+    principal = {.tenant = kDefaultTenant, .tenant_name = "default"};
   } else {
     refusal = check_key(request, access, principal);
   }
@@ -179,6 +187,7 @@ std::optional<ApiError> TenantAuthenticator::check_key(const HttpRequest& reques
   }
   principal = {.tenant = found.tenant->id,
                .key_id = static_cast<int64_t>(found.key->id),
+               .key_prefix = found.key->prefix,
                .tenant_name = found.tenant->name,
                .models = found.key->models,
                .priority_max = static_cast<Priority>(found.tenant->quotas.priority)};
@@ -200,7 +209,10 @@ std::optional<ApiError> TenantAuthenticator::admit(const Principal& principal, c
   }
   const auto snapshot = tenancy_->directory().snapshot();
   const TenantRecord* tenant = snapshot->find_tenant(principal.tenant);
-  if (tenant == nullptr) return unauthorized("this API key is not known here");
+  // A connection may outlive its key (a WebSocket's does).
+  if (tenant == nullptr || !is_still_valid(principal, *tenant, *snapshot)) {
+    return unauthorized("this API key is not valid any more");
+  }
   const int64_t sequences = std::max<int64_t>(demand.sequences, 1);
   const bool is_explicit = demand.max_tokens >= 0;
   const int64_t each = is_explicit ? demand.max_tokens : demand.context;
