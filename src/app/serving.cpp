@@ -148,6 +148,7 @@ void Serving::start() {
   http_->start();
   if (admin_http_ == nullptr) return;
   admin_loop_->start();
+  admin_loop_->post([this] { admin_loop_->add(&retired_); });
   admin_http_->start();
 }
 
@@ -173,6 +174,7 @@ Status Serving::stop() {
     wait_for_connections(*admin_http_, std::chrono::seconds(2));
     admin_loop_->stop();
     admin_loop_->join();
+    admin_loop_->remove(&retired_);
   }
   if (http_ != nullptr) {
     http_->drain();
@@ -180,6 +182,7 @@ Status Serving::stop() {
   }
   // What is left ends with an error that clients see.
   for (const auto& model : models_.all()) model->scheduler->stop();
+  retired_.stop();
   if (tenancy_ != nullptr) tenancy_->ledger().flush(std::chrono::seconds(5));
   if (http_ != nullptr && http_->num_connections() > 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));

@@ -48,6 +48,20 @@ struct ServingOptions {
   std::chrono::milliseconds drain{30'000};
 };
 
+// Models that were unloaded and still have requests. They go on the admin loop's thread once nobody
+// else holds them: the last request may let go of its model on the scheduler's own thread, which
+// cannot be joined from there.
+class RetiredModels final : public server::Ticked {
+ public:
+  void add(std::shared_ptr<server::ServedModel> model) { models_.push_back(std::move(model)); }
+  void tick(server::Clock::time_point now) override;
+  // Ends their requests. Requires that the loop has been joined.
+  void stop();
+
+ private:
+  std::vector<std::shared_ptr<server::ServedModel>> models_;  // the admin loop's thread's
+};
+
 class Serving {
  public:
   // Loads and listens; requests are answered from start() on.
@@ -85,6 +99,7 @@ class Serving {
   std::unique_ptr<server::ApiContext> api_;
   std::unique_ptr<server::Router> router_;
   std::unique_ptr<server::HttpServer> http_;
+  RetiredModels retired_;
   std::unique_ptr<server::IoLoop> admin_loop_;
   std::unique_ptr<server::AdminApplication> admin_;
   std::unique_ptr<server::HttpServer> admin_http_;

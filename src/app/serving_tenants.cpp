@@ -50,6 +50,14 @@ void write_model(JsonWriter& json, const server::ServedModel& model) {
 
 }  // namespace
 
+void RetiredModels::tick(server::Clock::time_point) {
+  std::erase_if(models_, [](const auto& model) { return model.use_count() == 1; });
+}
+
+void RetiredModels::stop() {
+  for (const auto& model : models_) model->scheduler->stop();
+}
+
 Status Serving::open_tenancy() {
   reports_ = std::make_unique<server::RequestReports>(options_.tenant_labels_max);
   if (!options_.otlp_endpoint.empty()) {
@@ -157,10 +165,11 @@ Result<std::string> Serving::change_models(const AdminRequest& request) {
   if (request.method == "DELETE") {
     const std::string name =
         server::decode_percent(std::string_view(request.target).substr(kOne.size()));
-    // Requests in flight hold it; it goes with the last of them.
-    if (name.empty() || models_.remove(name) == nullptr) {
+    auto removed = name.empty() ? nullptr : models_.remove(name);
+    if (removed == nullptr) {
       return Error{ErrorCode::kNotFound, "there is no model '" + name + "'"};
     }
+    retired_.add(std::move(removed));
     spdlog::info("model '{}' is unloaded once its requests have ended", name);
     return out.begin_object().text("removed", name).end_object().str();
   }

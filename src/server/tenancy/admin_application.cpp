@@ -37,7 +37,8 @@ HttpResponse error_of(const ApiError& error) {
   return error_response(error, ErrorShape::kOpenAi);
 }
 
-const AdminRoute* find(std::string_view method, std::string_view path, bool& other_method) {
+const AdminRoute* find_admin_route(std::string_view method, std::string_view path,
+                                   bool& other_method) {
   other_method = false;
   for (const AdminRoute& route : kRoutes) {
     if (!matches(route, path)) continue;
@@ -60,7 +61,7 @@ std::optional<HttpResponse> AdminApplication::screen(const HttpRequest& head) {
                      .code = "origin_not_allowed"});
   }
   bool other_method = false;
-  const AdminRoute* route = find(head.method, head.path, other_method);
+  const AdminRoute* route = find_admin_route(head.method, head.path, other_method);
   // Who has no key learns not even which paths there are.
   Principal principal;
   const Access access = route == nullptr ? kAdmin : route->access;
@@ -78,7 +79,7 @@ std::optional<HttpResponse> AdminApplication::screen(const HttpRequest& head) {
 
 HttpResponse AdminApplication::answer(const HttpRequest& request) {
   bool other_method = false;
-  const AdminRoute* route = find(request.method, request.path, other_method);
+  const AdminRoute* route = find_admin_route(request.method, request.path, other_method);
   CHECK(route != nullptr);  // screen() has seen to it
   Principal principal;
   // Again: a key may have been revoked while the body came.
