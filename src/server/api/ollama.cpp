@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/json_writer.h"
 #include "server/api/chat_messages.h"
 #include "server/api/endpoints.h"
 #include "server/api/generation_fields.h"

@@ -6,6 +6,7 @@
 #include "server/api/endpoints.h"
 #include "server/api/generation_fields.h"
 #include "server/api/token_json.h"
+#include "text/detokenizer.h"
 
 namespace realm::server {
 

@@ -81,11 +81,6 @@ class StreamAdapter {
 };
 
 // What Beast calls when the WebSocket is over: the connection closes its stream itself.
-void teardown(beast::role_type, StreamAdapter& stream, error_code& ec) {
-  stream.close();
-  ec = {};
-}
-
 template <class Handler>
 void async_teardown(beast::role_type, StreamAdapter& stream, Handler&& handler) {
   stream.close();
