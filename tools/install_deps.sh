@@ -8,8 +8,9 @@ cd "$(dirname "$0")/.."
 
 declare -A packages=(
   [build]="g++ cmake ninja-build make pkg-config ccache libcli11-dev libedit-dev libspdlog-dev libfmt-dev
-           libboost-json1.81-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libssl-dev"
-  [test]="libgtest-dev libgmock-dev libbenchmark-dev python3"
+           libboost-json1.81-dev libpcre2-dev libutf8proc-dev
+           libsqlite3-dev libssl-dev libcurl4-openssl-dev prometheus-cpp-dev"
+  [test]="libgtest-dev libgmock-dev libbenchmark-dev python3 prometheus"
   [clients]="python3-venv openssl"
   [lint]="clang-format clang-tidy python3 git"
   [fuzz]="clang libclang-rt-14-dev"

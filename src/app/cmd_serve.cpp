@@ -2,11 +2,13 @@
 #include <poll.h>
 
 #include <CLI/App.hpp>
-#include <boost/asio/ip/address.hpp>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
+#include "app/administration.h"
 #include "app/commands.h"
 #include "app/interrupt.h"
 #include "app/model_settings.h"
@@ -18,11 +20,33 @@ void add_serve(CLI::App& root, Commands& commands);
 
 namespace {
 
-bool is_loopback(const std::string& host) {
-  if (host == "localhost") return true;
-  boost::system::error_code ec;
-  const auto address = boost::asio::ip::make_address(host, ec);
-  return !ec && address.is_loopback();
+// "9090", "127.0.0.1:9090", "[::1]:9090" or "unix:PATH".
+Result<server::ListenOptions> parse_admin(const std::string& text) {
+  server::ListenOptions listen;
+  if (text.starts_with("unix:") && text.size() > 5) {
+    listen.unix_path = text.substr(5);
+    return listen;
+  }
+  const size_t colon = text.rfind(':');
+  const std::string port = colon == std::string::npos ? text : text.substr(colon + 1);
+  if (colon != std::string::npos) listen.host = text.substr(0, colon);
+  if (listen.host.starts_with('[') && listen.host.ends_with(']')) {
+    listen.host = listen.host.substr(1, listen.host.size() - 2);
+  }
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), listen.port);
+  if (error != std::errc() || end != port.data() + port.size() || listen.host.empty()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--admin must be PORT, HOST:PORT or unix:PATH, not '" + text.substr(0, 100) + "'"};
+  }
+  return listen;
+}
+
+// The store that --store names, else the usual one where it is there.
+std::string store_to_use(const Settings& settings) {
+  if (const auto path = settings.find_text("store")) return *path;
+  const auto usual = store_path(settings);
+  std::error_code ignored;
+  return usual.ok() && std::filesystem::exists(*usual, ignored) ? *usual : "";
 }
 
 Result<ServingOptions> serving_options(const Settings& settings,
@@ -47,13 +71,19 @@ Result<ServingOptions> serving_options(const Settings& settings,
   options.io_threads = static_cast<int>(*settings.find_int("io-threads"));
   options.drain = std::chrono::seconds(*settings.find_int("drain-seconds"));
   options.router.cors_origins = settings.get_list("cors-origin");
-  if (options.listen.unix_path.empty() && !is_loopback(options.listen.host)) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "--host " + options.listen.host +
-                     ": without keys the server listens on loopback addresses and unix sockets "
-                     "only, for everyone who reaches it may use it"};
+  if (const auto admin = settings.find_text("admin")) {
+    options.admin = TRY(parse_admin(*admin));
+    options.admin->tls_cert = options.listen.tls_cert;
+    options.admin->tls_key = options.listen.tls_key;
+    if (!options.admin->unix_path.empty()) {
+      options.admin->tls_cert.clear();
+      options.admin->tls_key.clear();
+    }
   }
-  options.router.local_hosts_only = options.listen.unix_path.empty();
+  options.store_path = store_to_use(settings);
+  options.ledger.flush_interval = std::chrono::milliseconds(*settings.find_int("usage-flush-ms"));
+  options.tenant_labels_max = static_cast<size_t>(*settings.find_int("tenant-labels"));
+  options.otlp_endpoint = settings.find_text("otlp-endpoint").value_or("");
   return options;
 }
 
@@ -70,25 +100,30 @@ Status serve(const Settings& settings, const std::vector<std::string>& models) {
   InterruptScope interrupt;
   const auto serving = TRY(Serving::create(std::move(options)));
   serving->start();
-  std::fprintf(stderr,
-               "realm: no keys are configured: everyone on this machine may use the server\n");
+  if (serving->is_open()) {
+    std::fprintf(stderr,
+                 "realm: no keys are configured: everyone on this machine may use the server\n");
+  }
   std::printf("listening on %s\n", serving->address().c_str());
+  if (const std::string admin = serving->admin_address(); !admin.empty()) {
+    std::printf("administration on %s\n", admin.c_str());
+  }
   std::fflush(stdout);
   wait_for(interrupt);
   std::fprintf(stderr, "realm: ending; running requests may finish (again to end at once)\n");
-  serving->stop();
-  return {};
+  return serving->stop();
 }
 
 }  // namespace
 
 void add_serve(CLI::App&, Commands& commands) {
-  CLI::App* command = commands.add(
-      "serve", "Serve models over HTTP",
-      {"realm serve", "realm serve model.gguf --port 9000",
-       "realm serve small=a.gguf large=b.gguf --parallel 64",
-       "realm serve model.gguf --host localhost --tls-cert cert.pem --tls-key key.pem"},
-      {SettingGroup::kServer, SettingGroup::kModel});
+  CLI::App* command =
+      commands.add("serve", "Serve models over HTTP",
+                   {"realm serve", "realm serve model.gguf --port 9000",
+                    "realm serve small=a.gguf large=b.gguf --parallel 64",
+                    "realm serve model.gguf --host localhost --tls-cert cert.pem --tls-key key.pem",
+                    "realm serve model.gguf --store realm.db --admin 127.0.0.1:9090"},
+                   {SettingGroup::kServer, SettingGroup::kStore, SettingGroup::kModel});
   auto models = std::make_shared<std::vector<std::string>>();
   command
       ->add_option("MODEL", *models,

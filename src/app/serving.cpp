@@ -64,7 +64,8 @@ Serving::Serving(ServingOptions options) : options_(std::move(options)) {
 Serving::~Serving() {
   if (!stopped_) {
     options_.drain = std::chrono::milliseconds(0);
-    stop();
+    const Status stopped = stop();
+    if (!stopped.ok()) spdlog::error("{}", stopped.error().message);
   }
 }
 
@@ -128,52 +129,70 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
 Result<std::unique_ptr<Serving>> Serving::create(ServingOptions options) {
   std::unique_ptr<Serving> serving(new Serving(std::move(options)));
   ServingOptions& o = serving->options_;
+  // First what fails fast.
+  TRY(serving->open_tenancy());
   if (o.models.empty()) o.models.push_back({.name = kEmbeddedName, .path = ""});
   for (const ModelToServe& wanted : o.models) {
-    TRY(serving->models_.add(TRY(serving->load(wanted))));
+    auto model = TRY(serving->load(wanted));
+    TRY(serving->models_.add(std::move(model)));
   }
-  serving->authenticator_ = std::make_unique<server::OpenAuthenticator>();
-  serving->api_ = std::make_unique<server::ApiContext>(
-      server::ApiContext{.models = serving->models_,
-                         .authenticator = *serving->authenticator_,
-                         .limits = o.limits,
-                         .version = REALM_VERSION,
-                         .started_s = server::unix_seconds()});
-  serving->router_ = std::make_unique<server::Router>(*serving->api_, o.router);
-  std::vector<server::IoLoop*> loops;
-  for (const auto& loop : serving->loops_) loops.push_back(loop.get());
-  serving->http_ =
-      TRY(server::HttpServer::listen(o.listen, o.limits, *serving->router_, std::move(loops)));
+  if (serving->tenancy_ != nullptr) {
+    serving->apply_policies(*serving->tenancy_->directory().snapshot());
+  }
+  TRY(serving->listen());
   return serving;
 }
 
 void Serving::start() {
   for (const auto& loop : loops_) loop->start();
   http_->start();
+  if (admin_http_ == nullptr) return;
+  admin_loop_->start();
+  admin_loop_->post([this] { admin_loop_->add(&retired_); });
+  admin_http_->start();
 }
 
-void Serving::stop() {
+namespace {
+
+// Waits until all connections have ended, for so long at the most.
+void wait_for_connections(const server::HttpServer& http, std::chrono::milliseconds most) {
+  const auto until = std::chrono::steady_clock::now() + most;
+  while (http.num_connections() > 0 && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+}  // namespace
+
+Status Serving::stop() {
   stopped_ = true;
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point until = Clock::now() + options_.drain;
+  // Nothing is changed while it ends.
+  if (admin_http_ != nullptr) {
+    admin_http_->drain();
+    wait_for_connections(*admin_http_, std::chrono::seconds(2));
+    admin_http_->abort();
+    wait_for_connections(*admin_http_, std::chrono::seconds(2));
+    admin_loop_->stop();
+    admin_loop_->join();
+    admin_loop_->remove(&retired_);
+  }
   if (http_ != nullptr) {
     http_->drain();
-    while (http_->num_connections() > 0 && Clock::now() < until) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    wait_for_connections(*http_, options_.drain);
   }
   // What is left ends with an error that clients see.
   for (const auto& model : models_.all()) model->scheduler->stop();
+  retired_.stop();
+  if (tenancy_ != nullptr) tenancy_->ledger().flush(std::chrono::seconds(5));
   if (http_ != nullptr && http_->num_connections() > 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     http_->abort();
-    const Clock::time_point give_up = Clock::now() + std::chrono::seconds(2);
-    while (http_->num_connections() > 0 && Clock::now() < give_up) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    wait_for_connections(*http_, std::chrono::seconds(2));
   }
   for (const auto& loop : loops_) loop->stop();
   for (const auto& loop : loops_) loop->join();
+  if (reports_ != nullptr && reports_->exporter() != nullptr) reports_->exporter()->stop();
+  return tenancy_ == nullptr ? Status() : tenancy_->ledger().stop();
 }
 
 }  // namespace realm

@@ -45,6 +45,35 @@ SettingRow sampling_row(const SamplingField& field) {
   return row;
 }
 
+// Of tenants, keys and usage: where they are kept, or which server to ask.
+std::vector<SettingRow> store_rows() {
+  using enum SettingGroup;
+  return {{.name = "store",
+           .synonyms = {},
+           .group = kStore,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "FILE",
+           .choices = {},
+           .help = "tenants, keys and usage; ~/.local/share/realm/realm.db unless set"},
+          {.name = "server",
+           .synonyms = {},
+           .group = kAdmin,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "URL",
+           .choices = {},
+           .help = "admin address of a running server, in place of a store"},
+          {.name = "admin-key",
+           .synonyms = {},
+           .group = kAdmin,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "KEY",
+           .choices = {},
+           .help = "a key with the scope admin, for --server; better in REALM_ADMIN_KEY"}};
+}
+
 // Of `realm serve`: name, type, default, placeholder, least and most, help.
 std::vector<SettingRow> server_rows() {
   using enum SettingType;
@@ -76,6 +105,14 @@ std::vector<SettingRow> server_rows() {
        "time that running requests get to finish on SIGTERM"},
       {"cors-origin", kList, "", "ORIGIN", 0, 0,
        "web pages of this origin may use the server; repeatable, none unless set"},
+      {"admin", kText, "", "ADDRESS", 0, 0,
+       "administration and /metrics on PORT, HOST:PORT or unix:PATH; none unless set"},
+      {"usage-flush-ms", kInt, "1000", "MS", 0, 60000,
+       "how long usage rows gather before they are written; 0 writes them before answers end"},
+      {"tenant-labels", kInt, "100", "N", 0, 10000,
+       "tenants with series of their own in /metrics; the others are summed up"},
+      {"otlp-endpoint", kText, "", "URL", 0, 0,
+       "export spans to this OpenTelemetry collector (OTLP over HTTP); none unless set"},
   };
   std::vector<SettingRow> rows;
   for (const Row& row : kRows) {
@@ -114,6 +151,14 @@ std::vector<SettingRow> make_table() {
        .placeholder = {},
        .choices = {"trace", "debug", "info", "warn", "error", "off"},
        .help = "what is logged to stderr"},
+      {.name = "log-format",
+       .synonyms = {},
+       .group = kGeneral,
+       .type = kChoice,
+       .fallback = "text",
+       .placeholder = {},
+       .choices = {"text", "json"},
+       .help = "lines to read, or a JSON object each to search"},
       {.name = "backend",
        .synonyms = {},
        .group = kModel,
@@ -225,6 +270,7 @@ std::vector<SettingRow> make_table() {
                   .placeholder = "NAME",
                   .choices = {},
                   .help = "samplers to apply, in this order; repeatable, or names with commas"});
+  for (SettingRow& row : store_rows()) rows.push_back(std::move(row));
   for (SettingRow& row : server_rows()) rows.push_back(std::move(row));
   return rows;
 }

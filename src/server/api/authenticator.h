@@ -12,8 +12,11 @@
 
 #include "base/tenant_id.h"
 #include "engine/finish_reason.h"
+#include "scheduler/request.h"
 #include "server/api/api_error.h"
 #include "server/http/message.h"
+#include "telemetry/metrics.h"
+#include "telemetry/trace.h"
 
 namespace realm::server {
 
@@ -23,10 +26,15 @@ std::string_view access_name(Access access);
 
 struct Principal {
   TenantId tenant = {};
-  int64_t key_id = 0;  // 0: no key
+  int64_t key_id = 0;           // 0: no key
+  std::string key_prefix = {};  // its public part
   std::string tenant_name = {};
   // Models this key may use; empty: every one.
   std::vector<std::string> models = {};
+  // The highest class that its requests may run in.
+  Priority priority_max = Priority::kHigh;
+  // Where spans of the request belong.
+  std::optional<TraceContext> trace = {};
 
   bool may_use(const std::string& model) const;
 };
@@ -34,7 +42,8 @@ struct Principal {
 // What a request will want, for quotas.
 struct Demand {
   int64_t prompt_tokens = 0;
-  int64_t max_tokens = -1;
+  int64_t max_tokens = -1;  // of each sequence; -1: the client named none
+  int64_t context = 0;      // what a sequence can hold at the most
   int64_t sequences = 1;
 };
 
@@ -45,6 +54,8 @@ struct UsageRecord {
   std::string model = {};
   int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   double queue_seconds = 0, run_seconds = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+  TokenLatencies latencies = {};
   FinishReason finish = FinishReason::kStop;  // the least happy of the choices'
   std::chrono::system_clock::time_point arrived = {};
 };
@@ -53,6 +64,8 @@ struct UsageRecord {
 class Admission {
  public:
   virtual ~Admission() = default;
+  // What a sequence may generate where the client named no maximum; -1: as much as it can hold.
+  virtual int64_t max_tokens() const { return -1; }
   // Once, when all its sequences have ended; off the I/O threads. `done` is called, on any thread,
   // when the answer may end: at once, or once the ledger holds the row where that is asked for.
   virtual void record(UsageRecord record, std::function<void()> done) = 0;

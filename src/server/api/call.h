@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,6 +21,7 @@ struct ApiContext {
   const HttpLimits& limits;
   std::string version;
   int64_t started_s = 0;
+  std::function<std::string()> metrics = {};  // the text of /metrics
 };
 
 struct Call {

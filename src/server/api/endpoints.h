@@ -28,6 +28,7 @@ void detokenize(Call& call);
 void health(Call& call);
 void ready(Call& call);
 void version(Call& call);
+void metrics(Call& call);
 void openapi(Call& call);
 
 }  // namespace realm::server

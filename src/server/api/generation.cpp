@@ -38,6 +38,7 @@ struct Generation::Ledger {
   Usage usage;
   FinishReason worst = FinishReason::kStop;
   double run_seconds = 0;
+  TokenLatencies latencies;
   std::unique_ptr<Admission> admission;
   std::chrono::system_clock::time_point arrived = std::chrono::system_clock::now();
 };
@@ -54,6 +55,9 @@ class Generation::Choice final : public Sink, public std::enable_shared_from_thi
         pipeline_(std::move(pipeline)) {}
 
   bool on_token(const TokenEvent& event) override {
+    const auto now = std::chrono::steady_clock::now();
+    if (event.index > 0) latencies_.add(std::chrono::duration<double>(now - last_token_).count());
+    last_token_ = now;
     Event token{.token = event.sampled.token};
     if (wants_tokens_) {
       token.logprob = event.sampled.logprob;
@@ -72,7 +76,7 @@ class Generation::Choice final : public Sink, public std::enable_shared_from_thi
 
   void on_end(const Outcome& outcome) override {
     loop_.queue([self = shared_from_this(), outcome] { self->take_end(outcome); });
-    generation_->sequence_ended(index_, outcome);
+    generation_->sequence_ended(index_, outcome, latencies_);
     loop_.flush();
   }
 
@@ -120,6 +124,9 @@ class Generation::Choice final : public Sink, public std::enable_shared_from_thi
   const bool wants_tokens_, stops_early_;
   TextPipeline pipeline_;
   std::vector<TokenReport> waiting_;
+  // The scheduler's thread's.
+  std::chrono::steady_clock::time_point last_token_{};
+  TokenLatencies latencies_;
 };
 
 Generation::Generation(GenerationSpec spec, IoLoop& loop,
@@ -145,6 +152,7 @@ std::optional<ApiError> Generation::start(GenerationSpec spec, Authenticator& au
   const GenerationSpec& kept = generation->spec_;
   Demand demand{.prompt_tokens = 0,
                 .max_tokens = kept.max_tokens,
+                .context = kept.model->context,
                 .sequences = static_cast<int64_t>(kept.prompts.size()) * kept.choices};
   for (const auto& prompt : kept.prompts) {
     demand.prompt_tokens += static_cast<int64_t>(prompt.size());
@@ -152,6 +160,9 @@ std::optional<ApiError> Generation::start(GenerationSpec spec, Authenticator& au
   if (auto refusal = authenticator.admit(kept.principal, demand, generation->ledger_->admission)) {
     return refusal;
   }
+  GenerationSpec& granted = generation->spec_;
+  if (granted.max_tokens < 0) granted.max_tokens = generation->ledger_->admission->max_tokens();
+  granted.priority = std::min(granted.priority, granted.principal.priority_max);
   out = generation;
   return generation->submit_all();
 }
@@ -227,7 +238,8 @@ void Generation::set_paused(bool paused) {
   }
 }
 
-void Generation::sequence_ended(size_t choice, const Outcome& outcome) {
+void Generation::sequence_ended(size_t choice, const Outcome& outcome,
+                                const TokenLatencies& latencies) {
   std::unique_lock lock(ledger_->mutex);
   Ledger& ledger = *ledger_;
   if (choice % static_cast<size_t>(spec_.choices) == 0) {
@@ -235,6 +247,7 @@ void Generation::sequence_ended(size_t choice, const Outcome& outcome) {
     ledger.usage.cached_tokens += outcome.cached_tokens;
   }
   ledger.usage.generated_tokens += outcome.generated_tokens;
+  ledger.latencies.add(latencies);
   Usage& usage = ledger.usage;
   usage.queue_seconds = std::max(usage.queue_seconds, outcome.queue_seconds);
   usage.prefill_seconds = std::max(usage.prefill_seconds, outcome.prefill_seconds);
@@ -257,6 +270,9 @@ void Generation::all_ended() {
                      .generated_tokens = ledger.usage.generated_tokens,
                      .queue_seconds = ledger.usage.queue_seconds,
                      .run_seconds = ledger.run_seconds,
+                     .prefill_seconds = ledger.usage.prefill_seconds,
+                     .decode_seconds = ledger.usage.decode_seconds,
+                     .latencies = ledger.latencies,
                      .finish = ledger.worst,
                      .arrived = ledger.arrived};
   ledger_->admission->record(std::move(record), [self = shared_from_this()] {

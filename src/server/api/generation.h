@@ -96,7 +96,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::optional<ApiError> submit_all();
   Request request_for(size_t choice) const;
   // On the scheduler's thread.
-  void sequence_ended(size_t choice, const Outcome& outcome);
+  void sequence_ended(size_t choice, const Outcome& outcome, const TokenLatencies& latencies);
   // On the I/O thread.
   void choice_ended(size_t choice, const Outcome& outcome);
   void all_ended();

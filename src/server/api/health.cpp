@@ -1,5 +1,5 @@
 // GET /health (is the process alive and no engine broken), /ready (would it take a request now),
-// /version.
+// /version, /metrics.
 #include "base/json_writer.h"
 #include "server/api/endpoints.h"
 
@@ -29,6 +29,14 @@ void ready(Call& call) {
                                  .retry_after_s = 1});
   }
   call.respond("{\"status\": \"ready\"}");
+}
+
+void metrics(Call& call) {
+  if (!call.api.metrics) {
+    return call.respond(ApiError{.status = 404, .message = "this server keeps no metrics"});
+  }
+  call.exchange->respond({.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                          .body = call.api.metrics()});
 }
 
 void version(Call& call) {

@@ -46,6 +46,8 @@ constexpr Route kRoutes[] = {
     {"GET", "/health", kOpen, kOpenAi, health, "Whether the server works", "", "Status"},
     {"GET", "/ready", kOpen, kOpenAi, ready, "Whether a request would be taken now", "", "Status"},
     {"GET", "/version", kOpen, kOpenAi, version, "The server's version", "", "Version"},
+    {"GET", "/metrics", kMetrics, kOpenAi, metrics, "Counters in Prometheus' text format", "",
+     "text"},
     {"GET", "/openapi.json", kOpen, kOpenAi, openapi, "This API, described", "", "OpenApi"},
 };
 
