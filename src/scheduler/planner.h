@@ -69,7 +69,8 @@ class Planner {
   static Status check(const Request& request, const RunnerLimits& limits, int32_t num_pages,
                       const TenantPolicy& policy);
 
-  // Time goes on to `now` (seconds from any fixed point); requests past their deadline end.
+  // Time goes on to `now` (seconds from any fixed point); requests past their deadline end. Not
+  // between plan and commit.
   void advance(double now);
   // Its submitted_at and deadline are set.
   void add(std::unique_ptr<LiveRequest> request);
@@ -84,8 +85,8 @@ class Planner {
   const StepPlan& plan(const StepPace& pace);
   // Before the step runs a second time: what it may have left behind is forgotten.
   void rewind();
-  // `out`: one entry for each piece of the plan's work.
-  void commit(std::span<const StepOutput> out);
+  // `out`: one entry for each piece of the plan's work; the step was done at `now`.
+  void commit(std::span<const StepOutput> out, double now);
 
   // Of the last commit.
   std::span<PlannedToken> tokens() { return tokens_; }
@@ -173,5 +174,10 @@ class Planner {
   int64_t steps_ = 0, step_tokens_ = 0, step_sampled_ = 0, recomputed_tokens_ = 0;
   int64_t prefix_queries_ = 0, prefix_hits_ = 0;
 };
+
+// Runs a plan's step. One that fails as a whole is run again one sequence at a time, so that only
+// the culprit ends with the error. Errors: kUnavailable alone; nothing is to be committed then.
+Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
+                std::vector<StepOutput>& out);
 
 }  // namespace realm

@@ -247,7 +247,8 @@ void Planner::start(LiveRequest& request, int64_t shared_pages) {
   request.state = LiveRequest::State::kRunning;
   ++owner.running;
   ++num_running_;
-  running_.push_back(&request);
+  if (!request.listed) running_.push_back(&request);
+  request.listed = true;
   count_pages(request);
   request.computed_pages = shared_pages;
   request.published_pages = 0;
