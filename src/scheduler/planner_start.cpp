@@ -186,12 +186,12 @@ bool Planner::make_slot(Tenant& taker) {
 }
 
 bool Planner::make_pages(LiveRequest& request, int64_t needed, int64_t missing) {
-  while (!has_room(missing)) {
+  // has_room is an upper bound: a page that two spaces keep is not free when one gives it up.
+  while (!has_room(missing) || !cache_.make_room(static_cast<int32_t>(missing))) {
     LiveRequest* victim = displaced_by(*request.tenant, &Tenant::pages, needed, pool_.num_pages());
     if (victim == nullptr) return false;
     displace(*victim);
   }
-  if (!cache_.make_room(static_cast<int32_t>(missing))) return false;
   std::vector<std::pair<PageId, PageId>> copies;
   CHECK(request.sequence.reserve(request.num_to_run(), copies).ok() && copies.empty());
   return true;
