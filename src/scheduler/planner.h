@@ -123,6 +123,7 @@ class Planner {
   void drop_ended_from_running();
 
   void grow_streams();
+  LiveRequest* paused_of(const Tenant* only) const;
   LiveRequest* page_victim(const Tenant* only) const;
 
   void start_requests();
@@ -162,6 +163,7 @@ class Planner {
   const Tenant* last_waiting_ = nullptr;  // the last tenant whose queue became empty
   std::vector<LiveRequest*> running_;     // in order of start; may hold ended ones within a call
   int64_t num_running_ = 0;
+  int64_t num_paused_ = 0;  // of the running ones, when the plan began
   std::set<std::pair<double, RequestId>> deadlines_;
   std::vector<std::pair<AdapterId, std::vector<Token>>> published_;
 

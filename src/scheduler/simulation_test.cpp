@@ -1,7 +1,8 @@
 // The planner over many random steps with a fake engine: tenants with policies, prompts that share
 // prefixes within and across tenants, cancels, pauses, deadlines, priorities, faults, and a cache
 // that is too small. Everything that must hold is checked after every step. REALM_SIMULATION_STEPS
-// sets the number of steps in all (default 10^5).
+// sets the number of steps in all (default 10^5), REALM_SIMULATION_SEED the first seed (to replay
+// one).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -20,9 +21,9 @@ constexpr Token kVocab = 512;
 constexpr Token kCursed = 511;  // a prompt that begins with it makes every step with it fail
 constexpr size_t kPublishedTokens = 70;
 
-int64_t steps_in_all() {
-  const char* text = std::getenv("REALM_SIMULATION_STEPS");
-  return text == nullptr ? 100'000 : std::max(1LL, std::atoll(text));
+int64_t setting(const char* name, int64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::atoll(text);
 }
 
 class NoSink final : public Sink {
@@ -177,13 +178,8 @@ class Simulation {
     EXPECT_LE(tokens, limits.max_step_tokens);
     EXPECT_LE(static_cast<int64_t>(plan.work.size()), limits.max_sequences);
     if (!plan.work.empty()) return;
-    // Only requests whose tenant has all it may have, in paused ones, stand still.
     for (const auto& [id, known] : known_) {
-      const Tenant& tenant = *known.live->tenant;
-      const int64_t pages = pages_for(static_cast<int64_t>(known.live->tokens.size()));
-      EXPECT_TRUE(known.live->state == LiveRequest::State::kEnded || known.live->paused ||
-                  tenant.running >= tenant.policy.max_running ||
-                  tenant.pages + pages > tenant.policy.max_pages)
+      EXPECT_TRUE(known.live->paused || known.live->state == LiveRequest::State::kEnded)
           << "a deadlock";
     }
   }
@@ -317,10 +313,11 @@ class Simulation {
 
 TEST(Simulation, HoldsEveryInvariant) {
   constexpr int64_t kStepsEach = 2000;
-  const int64_t runs = (steps_in_all() + kStepsEach - 1) / kStepsEach;
+  const int64_t steps = setting("REALM_SIMULATION_STEPS", 100'000);
+  const int64_t first = setting("REALM_SIMULATION_SEED", 0);
   int64_t preemptions = 0, hits = 0, published = 0;
   std::array<int64_t, kNumFinishReasons> ended = {};
-  for (int64_t seed = 0; seed < runs && !HasFailure(); ++seed) {
+  for (int64_t seed = first; (seed - first) * kStepsEach < steps && !HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Simulation simulation(static_cast<uint64_t>(seed));
     simulation.run(kStepsEach);
