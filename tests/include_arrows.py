@@ -41,6 +41,7 @@ LIBRARIES: Dict[str, Set[str]] = {
     "boost": {"formats/", "text/", "tenants/", "server/", "app/"},
     "utf8proc.h": {"text/"},
     "pcre2.h": {"text/"},
+    "sqlite3.h": {"tenants/"},
     "cuda_runtime.h": {"backends/"},
     "benchmark": set(),
     FFI_HEADER: {"text/", "sandbox/"},

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 declare -A packages=(
   [build]="g++ cmake ninja-build make pkg-config ccache libcli11-dev libedit-dev libspdlog-dev libfmt-dev
-           libboost-json1.81-dev libpcre2-dev libutf8proc-dev"
+           libboost-json1.81-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libssl-dev"
   [test]="libgtest-dev libgmock-dev libbenchmark-dev python3"
   [lint]="clang-format clang-tidy python3 git"
   [fuzz]="clang libclang-rt-14-dev"

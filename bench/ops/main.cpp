@@ -155,6 +155,9 @@ std::string types_of(const Op& op) {
   if (const auto* matmul = std::get_if<MatMul>(&op)) {
     return name(matmul->parts[0].weight) + (matmul->x.dim(0) >= 16 ? ", many tokens" : "");
   }
+  if (const auto* experts = std::get_if<ExpertMatMul>(&op)) {
+    return name(experts->parts[0].weight) + (experts->x.dim(0) >= 16 ? ", many tokens" : "");
+  }
   if (const auto* gather = std::get_if<GatherRows>(&op)) return name(gather->table);
   if (const auto* attention = std::get_if<Attention>(&op)) return name(attention->k_cache);
   if (const auto* store = std::get_if<StoreKv>(&op)) return name(store->k_cache);

@@ -9,17 +9,20 @@ namespace realm {
 // (Dao et al. 2022; paged as in Kwon et al. 2023). Token t of sequence s at position p attends to
 // the cached positions max(0, p - window + 1) .. p.
 //
+// In multi-head latent attention (DeepSeek-AI 2024) values are the first columns of keys: v_cache
+// is then a view of k_cache's memory with its strides and a smaller last dimension.
+//
 // Arithmetic contract: per token and head, positions are taken in blocks of kPageTokens aligned to
 // absolute positions, blocks are gathered into splits of kAttentionSplit positions, and the splits
 // are merged in order. So the result does not depend on how a prompt was cut into steps.
 struct Attention {
-  TensorView q;                 // [tokens, heads, head_dim] F32, may be strided
-  TensorView k_cache, v_cache;  // [pages, kv_heads, kPageTokens, head_dim] F32, F16 or Q8_0
+  TensorView q;                 // [tokens, heads, k_dim] F32, may be strided
+  TensorView k_cache, v_cache;  // [pages, kv_heads, kPageTokens, k_dim or v_dim] F32, F16 or Q8_0
   TensorView positions;         // [tokens] I32
   TensorView seq_start;         // [sequences + 1] I32: first token of each sequence in the batch
   TensorView page_table;        // [sequences, max_pages] I32
   TensorView sinks;             // [heads] F32 logits that take part in the softmax only, or empty
-  TensorView out;               // [tokens, heads, head_dim] F32, contiguous
+  TensorView out;               // [tokens, heads, v_dim] F32, contiguous
   float scale = 1.0f;
   float soft_cap = 0.0f;  // > 0: s -> soft_cap * tanh(s / soft_cap)
   int64_t window = 0;     // > 0: sliding window, in positions
@@ -30,6 +33,11 @@ struct Attention {
     f(page_table, false), f(sinks, false), f(out, true);
   }
 };
+
+// Whether the values are the first columns of the keys, in one memory.
+inline bool values_in_keys(const Attention& op) {
+  return op.v_cache.data == op.k_cache.data;
+}
 
 inline constexpr int64_t kAttentionSplit = 1024;  // positions; a multiple of kPageTokens
 

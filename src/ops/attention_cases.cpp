@@ -21,6 +21,7 @@ struct Setup {
   int64_t window = 0;
   bool sinks = false;
   int64_t q_gap = 0;  // bytes between the tokens of q
+  bool values_in_keys = false;
 };
 
 int32_t pages_of(const Run& run) {
@@ -50,7 +51,7 @@ OpCase make_attention(const Setup& s) {
   const auto num_sequences = static_cast<int64_t>(s.runs.size());
   Attention op{.q = b.floats({tokens, s.heads, s.k_dim}, {s.q_gap, 0}),
                .k_cache = b.cache(s.cache, num_pages, s.kv_heads, s.k_dim),
-               .v_cache = b.cache(s.cache, num_pages, s.kv_heads, s.v_dim),
+               .v_cache = {},
                .positions = b.ints(positions),
                .seq_start = b.ints(seq_start),
                .page_table = b.ints(page_table, num_sequences, max_pages),
@@ -59,6 +60,12 @@ OpCase make_attention(const Setup& s) {
                .scale = 1.0f / std::sqrt(static_cast<float>(s.k_dim)),
                .soft_cap = s.soft_cap,
                .window = s.window};
+  if (s.values_in_keys) {
+    op.v_cache = op.k_cache;
+    op.v_cache.shape[3] = s.v_dim;
+  } else {
+    op.v_cache = b.cache(s.cache, num_pages, s.kv_heads, s.v_dim);
+  }
   if (s.sinks) op.sinks = b.floats({s.heads});
   return b.finish(op);
 }
@@ -78,7 +85,20 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
     add(name + " mixed batch",
         {.runs = {{100, 1}, {0, 33}, {7, 1}, {64, 5}}, .heads = 8, .cache = cache});
     add(name + " beyond a split", {.runs = {{kAttentionSplit + 40, 2}, {3, 1}}, .cache = cache});
+    add(name + " values in keys", {.runs = {{70, 3}, {0, 40}},
+                                   .heads = 5,
+                                   .kv_heads = 1,
+                                   .k_dim = 96,
+                                   .v_dim = 64,
+                                   .cache = cache,
+                                   .values_in_keys = true});
   }
+  add("latent attention of 16 heads", {.runs = {{50, 2}, {33, 1}},
+                                       .heads = 16,
+                                       .kv_heads = 1,
+                                       .k_dim = 576,
+                                       .v_dim = 512,
+                                       .values_in_keys = true});
   add("one head for each", {.runs = {{20, 3}}, .heads = 3, .kv_heads = 3});
   add("32 heads for one",
       {.runs = {{20, 3}}, .heads = 32, .kv_heads = 1, .k_dim = 32, .v_dim = 32});

@@ -44,6 +44,10 @@ TensorView CaseBuilder::output(std::initializer_list<int64_t> shape, Layout layo
   return add(DType::kF32, shape.begin(), static_cast<int>(shape.size()), layout, {}, false);
 }
 
+TensorView CaseBuilder::output_ints(std::initializer_list<int64_t> shape) {
+  return add(DType::kI32, shape.begin(), static_cast<int>(shape.size()), {}, {}, false);
+}
+
 TensorView CaseBuilder::values(const std::vector<float>& values) {
   const auto bytes = std::as_bytes(std::span(values));
   const int64_t shape[] = {static_cast<int64_t>(values.size())};
@@ -72,6 +76,12 @@ TensorView CaseBuilder::longs(const std::vector<int64_t>& values) {
 TensorView CaseBuilder::weight(DType dtype, int64_t rows, int64_t columns, Layout layout) {
   const int64_t shape[] = {rows, columns};
   return add(dtype, shape, 2, layout, encode(dtype, rows, columns, 1.0f), true);
+}
+
+TensorView CaseBuilder::experts(DType dtype, int64_t experts, int64_t rows, int64_t columns,
+                                Layout layout) {
+  const int64_t shape[] = {experts, rows, columns};
+  return add(dtype, shape, 3, layout, encode(dtype, experts * rows, columns, 1.0f), true);
 }
 
 TensorView CaseBuilder::cache(DType dtype, int64_t pages, int64_t heads, int64_t dim) {

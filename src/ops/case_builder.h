@@ -22,12 +22,16 @@ class CaseBuilder {
   TensorView floats(std::initializer_list<int64_t> shape, Layout layout = {}, float scale = 1.0f);
   // F32 holding a pattern that no op leaves behind.
   TensorView output(std::initializer_list<int64_t> shape, Layout layout = {});
+  TensorView output_ints(std::initializer_list<int64_t> shape);
   TensorView values(const std::vector<float>& values);
   TensorView ints(const std::vector<int32_t>& values);
   TensorView ints(const std::vector<int32_t>& values, int64_t rows, int64_t columns);
   TensorView longs(const std::vector<int64_t>& values);
   // [rows, columns] of any block format, encoded from random floats.
   TensorView weight(DType dtype, int64_t rows, int64_t columns, Layout layout = {});
+  // [experts, rows, columns]; the row gap lies between experts.
+  TensorView experts(DType dtype, int64_t experts, int64_t rows, int64_t columns,
+                     Layout layout = {});
   // A paged cache of one layer, filled: [pages, heads, kPageTokens, dim].
   TensorView cache(DType dtype, int64_t pages, int64_t heads, int64_t dim);
 

@@ -33,14 +33,33 @@ void for_each_row(const TensorView& view, F&& f) {
 }
 
 size_t bytes_of_row(const TensorView& view) {
+  if (view.dtype == DType::kI32) return static_cast<size_t>(view.last_dim()) * sizeof(int32_t);
   const BlockFormat* format = find_block_format(view.dtype);
-  CHECK(format != nullptr);  // ops write floats and cache types
+  CHECK(format != nullptr);  // ops write floats, cache types and 32-bit ids
   return row_bytes(*format, view.last_dim());
+}
+
+// Ids are right or wrong, whatever the tolerance of values is.
+std::optional<std::string> compare_ids(const TensorView& view, size_t start,
+                                       const std::vector<std::byte>& expected,
+                                       const std::vector<std::byte>& actual) {
+  std::optional<std::string> wrong;
+  int64_t row = 0;
+  for_each_row(view, [&](size_t offset) {
+    const size_t size = bytes_of_row(view);
+    if (!wrong &&
+        std::memcmp(expected.data() + start + offset, actual.data() + start + offset, size) != 0) {
+      wrong = "row " + std::to_string(row) + ": other ids";
+    }
+    ++row;
+  });
+  return wrong;
 }
 
 std::optional<std::string> compare_values(const TensorView& view, size_t start,
                                           const std::vector<std::byte>& expected,
                                           const std::vector<std::byte>& actual, double tolerance) {
+  if (view.dtype == DType::kI32) return compare_ids(view, start, expected, actual);
   const BlockFormat& format = *find_block_format(view.dtype);
   const auto columns = static_cast<size_t>(view.last_dim());
   std::vector<float> e(columns), a(columns);

@@ -79,6 +79,34 @@ void norm_cases(std::vector<CaseRow>& rows) {
                                             .weight = b.floats({64}),
                                             .out = b.output({0, 64})});
                   }});
+  for (const int64_t dim : {1, 7, 16, 31, 64, 100, 4097}) {
+    rows.push_back({"layer_norm", count("dim", dim), [dim] {
+                      CaseBuilder b(16);
+                      return b.finish(LayerNorm{.x = b.floats({3, dim}, {8, 4}),
+                                                .weight = b.floats({dim}, {0, 4}),
+                                                .bias = b.floats({dim}),
+                                                .out = b.output({3, dim}, {4, 8})});
+                    }});
+  }
+  rows.push_back({"layer_norm", "heads in place, strided, no bias", [] {
+                    CaseBuilder b(17);
+                    const TensorView x = b.floats({4, 3, 48}, {64, 0});
+                    return b.finish(
+                        LayerNorm{.x = x, .weight = b.floats({48}), .bias = {}, .out = x});
+                  }});
+  rows.push_back(
+      {"layer_norm", "neither weight nor bias", [] {
+         CaseBuilder b(18);
+         return b.finish(
+             LayerNorm{.x = b.floats({2, 50}), .weight = {}, .bias = {}, .out = b.output({2, 50})});
+       }});
+  rows.push_back({"layer_norm", "nothing", [] {
+                    CaseBuilder b(19);
+                    return b.finish(LayerNorm{.x = b.floats({0, 64}),
+                                              .weight = b.floats({64}),
+                                              .bias = b.floats({64}),
+                                              .out = b.output({0, 64})});
+                  }});
 }
 
 struct Product {
@@ -201,6 +229,20 @@ void kv_cases(std::vector<CaseRow>& rows) {
     store(name + " tiny values", 2, 1, 32, 32, {}, 1e-7f);
     store(name + " large values", 2, 1, 32, 32, {}, 1e4f);
     store(name + " nothing", 0, 2, 64, 64, {}, 1.0f);
+    rows.push_back({"store_kv", name + " values in keys", [type] {
+                      CaseBuilder b(44);
+                      return b.finish(StoreKv{.k = b.floats({5, 1, 96}, {32, 0}),
+                                              .v = {},
+                                              .k_cache = b.cache(type, 2, 1, 96),
+                                              .v_cache = {},
+                                              .slots = b.longs({3, 63, 0, 33, 31})});
+                    }});
+    rows.push_back({"copy_pages", name + " values in keys", [type] {
+                      CaseBuilder b(45);
+                      return b.finish(CopyPages{.k_cache = b.cache(type, 3, 1, 96),
+                                                .v_cache = {},
+                                                .pairs = b.ints({2, 0}, 1, 2)});
+                    }});
     rows.push_back({"copy_pages", name, [type] {
                       CaseBuilder b(42);
                       return b.finish(CopyPages{.k_cache = b.cache(type, 6, 2, 64),
@@ -217,10 +259,13 @@ void kv_cases(std::vector<CaseRow>& rows) {
 }
 
 void elementwise_cases(std::vector<CaseRow>& rows) {
-  const std::pair<Activation, const char*> kinds[] = {{Activation::kSilu, "silu"},
-                                                      {Activation::kGeluTanh, "gelu_tanh"},
-                                                      {Activation::kRelu, "relu"},
-                                                      {Activation::kReluSquared, "relu_squared"}};
+  const std::pair<Activation, const char*> kinds[] = {
+      {Activation::kSilu, "silu"},
+      {Activation::kGeluTanh, "gelu_tanh"},
+      {Activation::kGelu, "gelu"},
+      {Activation::kRelu, "relu"},
+      {Activation::kReluSquared, "relu_squared"},
+      {Activation::kSwigluClamped, "swiglu_clamped"}};
   for (const auto& [kind, name] : kinds) {
     const auto gated = [&rows, kind = kind](const std::string& title, int64_t tokens, int64_t dim,
                                             bool in_place, Layout layout, float scale) {
@@ -240,6 +285,14 @@ void elementwise_cases(std::vector<CaseRow>& rows) {
     gated(std::string(name) + " in place", 2, 65, true, {}, 3.0f);
     gated(std::string(name) + " beyond exp's range", 2, 64, false, {}, 200.0f);
     gated(std::string(name) + " nothing", 0, 64, false, {}, 1.0f);
+    if (kind == Activation::kSwigluClamped) continue;  // has a gate always
+    rows.push_back({"gated_activation", std::string(name) + " without a gate", [kind = kind] {
+                      CaseBuilder b(55);
+                      return b.finish(GatedActivation{.gate = b.floats({3, 70}, {8, 4}, 3.0f),
+                                                      .up = {},
+                                                      .out = b.output({3, 70}, {4, 0}),
+                                                      .activation = kind});
+                    }});
   }
   for (const bool broadcast : {false, true}) {
     const std::string name = broadcast ? "a row to each" : "two tensors";
@@ -265,6 +318,42 @@ void elementwise_cases(std::vector<CaseRow>& rows) {
                                           .out = b.output({0, 48})});
                     }});
   }
+}
+
+void scale_cases(std::vector<CaseRow>& rows) {
+  for (const float cap : {0.0f, 30.0f}) {
+    const std::string name = cap > 0 ? "capped" : "scaled";
+    for (const int64_t dim : {1, 15, 64, 1001}) {
+      rows.push_back({"scale", name + count(", dim", dim), [=] {
+                        CaseBuilder b(56);
+                        return b.finish(Scale{.x = b.floats({3, dim}, {8, 4}, 20.0f),
+                                              .out = b.output({3, dim}, {4, 4}),
+                                              .scale = 1.7f,
+                                              .soft_cap = cap});
+                      }});
+    }
+    rows.push_back({"scale", name + ", in place", [=] {
+                      CaseBuilder b(57);
+                      const TensorView x = b.floats({4, 50}, {}, 500.0f);
+                      return b.finish(Scale{.x = x, .out = x, .scale = 0.5f, .soft_cap = cap});
+                    }});
+    rows.push_back(
+        {"scale", name + ", nothing", [=] {
+           CaseBuilder b(58);
+           return b.finish(Scale{
+               .x = b.floats({0, 50}), .out = b.output({0, 50}), .scale = 0.5f, .soft_cap = cap});
+         }});
+  }
+  const auto copy = [&rows](const std::string& name, int64_t tokens, Layout from, Layout to) {
+    rows.push_back({"copy", name, [=] {
+                      CaseBuilder b(59);
+                      return b.finish(Copy{.x = b.floats({tokens, 3, 17}, from),
+                                           .out = b.output({tokens, 3, 17}, to)});
+                    }});
+  };
+  copy("together", 5, {}, {});
+  copy("strided", 7, {20, 4}, {64, 8});
+  copy("nothing", 0, {}, {});
 }
 
 void bench_products(std::vector<CaseRow>& rows) {
@@ -340,6 +429,8 @@ const std::vector<CaseRow>& check_cases() {
     kv_cases(rows);
     attention_check_cases(rows);
     elementwise_cases(rows);
+    scale_cases(rows);
+    moe_check_cases(rows);
     return rows;
   }();
   return kCases;
@@ -350,6 +441,7 @@ const std::vector<CaseRow>& bench_cases() {
     std::vector<CaseRow> rows;
     bench_products(rows);
     attention_bench_cases(rows);
+    moe_bench_cases(rows);
     bench_rows(rows);
     return rows;
   }();

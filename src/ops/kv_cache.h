@@ -9,7 +9,8 @@ namespace realm {
 inline constexpr int kPageTokens = 32;
 
 // Writes a step's keys and values into the paged cache of one layer, converting to its type.
-// Slot s of a token: page s / kPageTokens, place s % kPageTokens.
+// Slot s of a token: page s / kPageTokens, place s % kPageTokens. v and v_cache are empty where the
+// values are the first columns of the keys (see Attention).
 struct StoreKv {
   TensorView k, v;              // [tokens, kv_heads, head_dim] F32, may be strided
   TensorView k_cache, v_cache;  // [pages, kv_heads, kPageTokens, head_dim] F32, F16 or Q8_0
@@ -23,7 +24,7 @@ struct StoreKv {
 
 // Copies whole pages of one layer's cache (copy-on-write of shared pages).
 struct CopyPages {
-  TensorView k_cache, v_cache;  // as in StoreKv
+  TensorView k_cache, v_cache;  // as in StoreKv; v_cache may be empty
   TensorView pairs;             // [n, 2] I32: from page, to page
 
   template <typename F>

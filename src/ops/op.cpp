@@ -1,5 +1,6 @@
 #include "ops/op.h"
 
+#include <algorithm>
 #include <string>
 
 #include "formats/quant/quant_table.h"
@@ -30,6 +31,14 @@ bool is_cache(const TensorView& view) {
   return type && view.rank == 4 && view.shape[2] == kPageTokens && view.is_contiguous();
 }
 
+// A cache of values of its own, or a view of the first columns of the keys.
+bool is_value_cache(const TensorView& v, const TensorView& k) {
+  if (v.data != k.data) return is_cache(v);
+  return v.dtype == k.dtype && v.rank == 4 && v.shape[2] == kPageTokens && v.shape[3] >= 1 &&
+         v.shape[3] <= k.shape[3] && std::equal(v.stride, v.stride + 3, k.stride) &&
+         v.shape[3] % find_block_format(v.dtype)->block_elements == 0;
+}
+
 Status check(const GatherRows& op) {
   if (op.table.rank != 2) return wrong("gather", "table", op.table);
   if (op.ids.dtype != DType::kI32 || op.ids.rank != 1) return wrong("gather", "ids", op.ids);
@@ -46,6 +55,19 @@ Status check(const RmsNorm& op) {
   }
   if (op.out.dtype != DType::kF32 || !same_shape(op.x, op.out)) {
     return wrong("rms_norm", "out", op.out);
+  }
+  return {};
+}
+
+Status check(const LayerNorm& op) {
+  if (op.x.dtype != DType::kF32) return wrong("layer_norm", "x", op.x);
+  for (const auto& [view, name] : {std::pair{&op.weight, "weight"}, {&op.bias, "bias"}}) {
+    if (!view->empty() && (!is_f32(*view, 1) || view->dim(0) != op.x.last_dim())) {
+      return wrong("layer_norm", name, *view);
+    }
+  }
+  if (op.out.dtype != DType::kF32 || !same_shape(op.x, op.out)) {
+    return wrong("layer_norm", "out", op.out);
   }
   return {};
 }
@@ -67,6 +89,77 @@ Status check(const MatMul& op) {
         part.out.dim(1) != part.weight.dim(0)) {
       return wrong("matmul", "out", part.out);
     }
+  }
+  return {};
+}
+
+Status check(const SelectExperts& op) {
+  if (!is_f32(op.logits, 2) || op.logits.dim(1) < 1) {
+    return wrong("select_experts", "logits", op.logits);
+  }
+  const int64_t tokens = op.logits.dim(0), experts = op.logits.dim(1);
+  if (!op.bias.empty() && (!is_f32(op.bias, 1) || op.bias.dim(0) != experts)) {
+    return wrong("select_experts", "bias", op.bias);
+  }
+  const bool groups_fit = op.num_groups >= 1 && experts % op.num_groups == 0 &&
+                          op.num_groups_used >= 1 && op.num_groups_used <= op.num_groups;
+  if (!groups_fit) return wrong("select_experts", "groups do not divide logits, which", op.logits);
+  const int64_t choice = experts / op.num_groups * op.num_groups_used;
+  if (op.ids.dtype != DType::kI32 || op.ids.rank != 2 || op.ids.dim(0) != tokens ||
+      op.ids.dim(1) < 1 || op.ids.dim(1) > choice || !op.ids.is_contiguous()) {
+    return wrong("select_experts", "ids", op.ids);
+  }
+  if (!is_f32(op.weights, 2) || !same_shape(op.weights, op.ids) || !op.weights.is_contiguous()) {
+    return wrong("select_experts", "weights", op.weights);
+  }
+  return {};
+}
+
+// The inner two dimensions lie together, whatever the step between matrices is.
+bool is_stack_of_matrices(const TensorView& view) {
+  if (view.rank != 3 || find_block_format(view.dtype) == nullptr) return false;
+  return view.dim(0) < 1 || view.dim(1) < 1 ||
+         make_view(nullptr, view.dtype, {view.dim(1), view.dim(2)}).stride[0] == view.stride[1];
+}
+
+Status check(const ExpertMatMul& op) {
+  if (!is_f32(op.x, 3)) return wrong("expert_matmul", "x", op.x);
+  if (op.num_parts < 1 || op.num_parts > ExpertMatMul::kMaxParts) {
+    return wrong("expert_matmul", "parts", op.x);
+  }
+  const int64_t tokens = op.x.dim(0), slots = op.parts[0].out.dim(1);
+  if (op.x.dim(1) != 1 && op.x.dim(1) != slots) return wrong("expert_matmul", "x", op.x);
+  if (!op.ids.empty() && (op.ids.dtype != DType::kI32 || op.ids.rank != 2 ||
+                          op.ids.dim(0) != tokens || op.ids.dim(1) != slots)) {
+    return wrong("expert_matmul", "ids", op.ids);
+  }
+  for (int i = 0; i < op.num_parts; ++i) {
+    const ExpertMatMul::Part& part = op.parts[i];
+    if (!is_stack_of_matrices(part.weight) || part.weight.dim(2) != op.x.dim(2) ||
+        part.weight.dim(0) != op.parts[0].weight.dim(0) ||
+        (op.ids.empty() && part.weight.dim(0) != slots)) {
+      return wrong("expert_matmul", "weight", part.weight);
+    }
+    if (!part.bias.empty() && (!is_f32(part.bias, 2) || part.bias.dim(0) != part.weight.dim(0) ||
+                               part.bias.dim(1) != part.weight.dim(1))) {
+      return wrong("expert_matmul", "bias", part.bias);
+    }
+    if (!is_f32(part.out, 3) || part.out.dim(0) != tokens || part.out.dim(1) != slots ||
+        part.out.dim(2) != part.weight.dim(1)) {
+      return wrong("expert_matmul", "out", part.out);
+    }
+  }
+  return {};
+}
+
+Status check(const CombineExperts& op) {
+  if (!is_f32(op.x, 3) || op.x.dim(1) < 1) return wrong("combine_experts", "x", op.x);
+  if (!is_f32(op.weights, 2) || op.weights.dim(0) != op.x.dim(0) ||
+      op.weights.dim(1) != op.x.dim(1)) {
+    return wrong("combine_experts", "weights", op.weights);
+  }
+  if (!is_f32(op.out, 2) || op.out.dim(0) != op.x.dim(0) || op.out.dim(1) != op.x.dim(2)) {
+    return wrong("combine_experts", "out", op.out);
   }
   return {};
 }
@@ -94,12 +187,13 @@ Status check(const Rope& op) {
 
 Status check(const StoreKv& op) {
   if (!is_cache(op.k_cache)) return wrong("store_kv", "k_cache", op.k_cache);
-  if (!is_cache(op.v_cache)) return wrong("store_kv", "v_cache", op.v_cache);
   if (!is_f32(op.k, 3) || op.k.dim(1) != op.k_cache.dim(1) || op.k.dim(2) != op.k_cache.dim(3)) {
     return wrong("store_kv", "k", op.k);
   }
-  if (!is_f32(op.v, 3) || op.v.dim(0) != op.k.dim(0) || op.v.dim(1) != op.v_cache.dim(1) ||
-      op.v.dim(2) != op.v_cache.dim(3)) {
+  const bool has_values = !op.v.empty() || !op.v_cache.empty();
+  if (has_values && !is_cache(op.v_cache)) return wrong("store_kv", "v_cache", op.v_cache);
+  if (has_values && (!is_f32(op.v, 3) || op.v.dim(0) != op.k.dim(0) ||
+                     op.v.dim(1) != op.v_cache.dim(1) || op.v.dim(2) != op.v_cache.dim(3))) {
     return wrong("store_kv", "v", op.v);
   }
   if (op.slots.dtype != DType::kI64 || op.slots.rank != 1 || op.slots.dim(0) != op.k.dim(0)) {
@@ -110,7 +204,9 @@ Status check(const StoreKv& op) {
 
 Status check(const CopyPages& op) {
   if (!is_cache(op.k_cache)) return wrong("copy_pages", "k_cache", op.k_cache);
-  if (!is_cache(op.v_cache)) return wrong("copy_pages", "v_cache", op.v_cache);
+  if (!op.v_cache.empty() && !is_cache(op.v_cache)) {
+    return wrong("copy_pages", "v_cache", op.v_cache);
+  }
   if (op.pairs.dtype != DType::kI32 || op.pairs.rank != 2 || op.pairs.dim(1) != 2) {
     return wrong("copy_pages", "pairs", op.pairs);
   }
@@ -123,7 +219,7 @@ Status check(const Attention& op) {
       op.q.dim(1) % op.k_cache.dim(1) != 0) {
     return wrong("attention", "k_cache", op.k_cache);
   }
-  if (!is_cache(op.v_cache) || op.v_cache.dim(1) != op.k_cache.dim(1) ||
+  if (!is_value_cache(op.v_cache, op.k_cache) || op.v_cache.dim(1) != op.k_cache.dim(1) ||
       op.v_cache.dim(0) != op.k_cache.dim(0)) {
     return wrong("attention", "v_cache", op.v_cache);
   }
@@ -150,8 +246,11 @@ Status check(const Attention& op) {
 
 Status check(const GatedActivation& op) {
   if (!is_f32(op.gate, 2)) return wrong("gated_activation", "gate", op.gate);
-  if (!is_f32(op.up, 2) || !same_shape(op.gate, op.up))
+  const bool gated = !op.up.empty();
+  if (gated ? !is_f32(op.up, 2) || !same_shape(op.gate, op.up)
+            : op.activation == Activation::kSwigluClamped) {
     return wrong("gated_activation", "up", op.up);
+  }
   if (!is_f32(op.out, 2) || !same_shape(op.gate, op.out)) {
     return wrong("gated_activation", "out", op.out);
   }
@@ -166,16 +265,34 @@ Status check(const Add& op) {
   return {};
 }
 
+Status check(const Scale& op) {
+  if (!is_f32(op.x, 2)) return wrong("scale", "x", op.x);
+  if (!is_f32(op.out, 2) || !same_shape(op.x, op.out)) return wrong("scale", "out", op.out);
+  return {};
+}
+
+Status check(const Copy& op) {
+  if (!is_f32(op.x, 3)) return wrong("copy", "x", op.x);
+  if (!is_f32(op.out, 3) || !same_shape(op.x, op.out)) return wrong("copy", "out", op.out);
+  return {};
+}
+
 struct Name {
   const char* operator()(const GatherRows&) const { return "gather"; }
   const char* operator()(const RmsNorm&) const { return "rms_norm"; }
+  const char* operator()(const LayerNorm&) const { return "layer_norm"; }
   const char* operator()(const MatMul&) const { return "matmul"; }
+  const char* operator()(const SelectExperts&) const { return "select_experts"; }
+  const char* operator()(const ExpertMatMul&) const { return "expert_matmul"; }
+  const char* operator()(const CombineExperts&) const { return "combine_experts"; }
   const char* operator()(const RopeTable&) const { return "rope_table"; }
   const char* operator()(const Rope&) const { return "rope"; }
   const char* operator()(const StoreKv&) const { return "store_kv"; }
   const char* operator()(const Attention&) const { return "attention"; }
   const char* operator()(const GatedActivation&) const { return "gated_activation"; }
   const char* operator()(const Add&) const { return "add"; }
+  const char* operator()(const Scale&) const { return "scale"; }
+  const char* operator()(const Copy&) const { return "copy"; }
   const char* operator()(const CopyPages&) const { return "copy_pages"; }
 };
 

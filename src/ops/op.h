@@ -11,13 +11,15 @@
 #include "ops/gather.h"
 #include "ops/kv_cache.h"
 #include "ops/matmul.h"
+#include "ops/moe.h"
 #include "ops/norm.h"
 #include "ops/rope.h"
 
 namespace realm {
 
-using Op = std::variant<GatherRows, RmsNorm, MatMul, RopeTable, Rope, StoreKv, Attention,
-                        GatedActivation, Add, CopyPages>;
+using Op = std::variant<GatherRows, RmsNorm, LayerNorm, MatMul, SelectExperts, ExpertMatMul,
+                        CombineExperts, RopeTable, Rope, StoreKv, Attention, GatedActivation, Add,
+                        Scale, Copy, CopyPages>;
 
 const char* op_name(const Op& op);
 

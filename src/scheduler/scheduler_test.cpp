@@ -191,6 +191,7 @@ TEST(Scheduler, AFullQueueRefuses) {
 
 TEST(Scheduler, ABrokenEngineFailsWhatItHeldAndRefusesTheRest) {
   FakeOptions options;
+  options.step_cost_base = std::chrono::milliseconds(1);
   std::atomic<bool> broken{false};
   options.before_step = [&](std::span<const StepWork>) -> Status {
     if (!broken) return {};

@@ -76,6 +76,7 @@ Status run(Context& context, const Attention& op) {
         .v_page_stride = op.v_cache.stride[0],
         .k_dim = k_dim,
         .v_dim = v_dim,
+        .values_in_keys = values_in_keys(op),
         .cache_type = cache_type_of(op.k_cache.dtype),
         .sinks = op.sinks.empty() ? nullptr : op.sinks.as<const float>() + head,
         .out = op.out.as<float>() + (tile.first * heads + head) * v_dim,

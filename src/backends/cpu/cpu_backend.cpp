@@ -54,6 +54,7 @@ CpuBackend::CpuBackend(const CpuOptions& options)
                .matmul = matmul_kernels(options.isa),
                .isa = options.isa,
                .shared = {},
+               .outer = {},
                .per_thread = {}} {
   context_.per_thread.resize(static_cast<size_t>(pool_.num_threads()));
 }
@@ -104,6 +105,10 @@ Result<TensorView> CpuBackend::import_weight(const TensorView& host) {
 Result<std::string> CpuBackend::support(const Op& op) const {
   TRY(check_op(op));
   if (const auto* matmul = std::get_if<MatMul>(&op)) {
+    return std::string(isa_name(context_.isa)) + " " +
+           context_.matmul.describe(matmul->parts[0].weight.dtype, matmul->x.dim(0));
+  }
+  if (const auto* matmul = std::get_if<ExpertMatMul>(&op)) {
     return std::string(isa_name(context_.isa)) + " " +
            context_.matmul.describe(matmul->parts[0].weight.dtype, matmul->x.dim(0));
   }

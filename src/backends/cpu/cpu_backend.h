@@ -28,7 +28,7 @@ struct Context {
   const MatMulKernels& matmul;
   Isa isa;
   // Memory that lives until the end of the op, one area for the op and one for each thread; grows
-  // to the largest op ever run and stays.
+  // to the largest op ever run and stays. An op that runs others inside itself uses `outer`.
   std::byte* shared_scratch(size_t bytes);
   std::byte* thread_scratch(int thread, size_t bytes);
 
@@ -37,19 +37,25 @@ struct Context {
     size_t size = 0;
     std::byte* get(size_t bytes);
   };
-  Area shared;
+  Area shared, outer;
   std::vector<Area> per_thread;
 };
 
 Status run(Context&, const GatherRows&);
 Status run(Context&, const RmsNorm&);
+Status run(Context&, const LayerNorm&);
 Status run(Context&, const MatMul&);
+Status run(Context&, const SelectExperts&);
+Status run(Context&, const ExpertMatMul&);
+Status run(Context&, const CombineExperts&);
 Status run(Context&, const RopeTable&);
 Status run(Context&, const Rope&);
 Status run(Context&, const StoreKv&);
 Status run(Context&, const Attention&);
 Status run(Context&, const GatedActivation&);
 Status run(Context&, const Add&);
+Status run(Context&, const Scale&);
+Status run(Context&, const Copy&);
 Status run(Context&, const CopyPages&);
 
 class CpuBackend final : public Backend {

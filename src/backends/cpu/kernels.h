@@ -8,7 +8,7 @@
 namespace realm::cpu {
 
 enum class FloatType { kF32, kF16, kBF16 };
-enum class ActivationKind { kSilu, kGeluTanh, kRelu, kReluSquared };
+enum class ActivationKind { kSilu, kGeluTanh, kGelu, kRelu, kReluSquared, kSwigluClamped };
 enum class CacheType { kF32, kF16, kQ8_0 };
 
 // Attention of `num_tokens` consecutive tokens of one sequence for the query heads of one KV head.
@@ -25,6 +25,7 @@ struct AttentionTile {
   const uint8_t* v_cache;
   int64_t k_page_stride, v_page_stride;  // bytes
   int64_t k_dim, v_dim;                  // head sizes, multiples of 16
+  bool values_in_keys;                   // v_cache is k_cache; values are its first columns
   CacheType cache_type;
   const float* sinks;        // [heads_per_kv] or null
   float* out;                // row r at out + r_token * out_token_stride + r_head * v_dim
@@ -47,10 +48,24 @@ struct QuantizedRow {
   int16_t* sums;  // [k / 16] sums of codes
 };
 
+// Of row_kernels.inc.h; out may be x in all but combine.
+struct RowKernels {
+  // weight and bias may be null.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float* out, int64_t n,
+                     float eps);
+  void (*scale_cap)(const float* x, float scale, float soft_cap, float* out, int64_t n);
+  void (*sigmoid)(const float* x, float* out, int64_t n);
+  void (*softmax)(const float* x, float* out, int64_t n);
+  // Rows of x lie x_stride floats apart; slots >= 1.
+  void (*combine)(const float* x, int64_t x_stride, const float* weights, int64_t slots,
+                  bool accumulate, float* out, int64_t n);
+};
+
 struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, float* out, int64_t n, float eps);
   // table: n_rot/2 cosines, then n_rot/2 sines.
   void (*rope)(float* head, const float* table, int64_t n_rot, bool adjacent);
+  // act(gate) where up is null.
   void (*gated_activation)(ActivationKind kind, const float* gate, const float* up, float* out,
                            int64_t n);
   void (*add)(const float* a, const float* b, float* out, int64_t n);
@@ -64,6 +79,7 @@ struct Kernels {
                    int64_t out_stride);
   // group 32 or 256; k a multiple of 32 (of 256 for group 256).
   void (*quantize_row)(const float* x, int64_t k, int group, QuantizedRow out);
+  RowKernels rows;
 };
 
 // Null where not compiled in or not on this processor.

@@ -69,25 +69,51 @@ REALM_INLINE Vec activate(ActivationKind kind, Vec x) {
       const Vec t = tanh(mul(inner, splat(0.79788456080286535588f)));
       return mul(mul(x, splat(0.5f)), add(t, splat(1.0f)));
     }
+    case ActivationKind::kGelu: {
+      // x Phi(x) = max(x, 0) - |x| erfc(|x| / sqrt 2) / 2, with erfc to 1.5e-7 (Hastings 1955).
+      const Vec magnitude = max(x, sub(zero(), x));
+      const Vec z = mul(magnitude, splat(0.70710678118654752440f));
+      const Vec t = div(splat(1.0f), fma(z, splat(0.3275911f), splat(1.0f)));
+      Vec p = fma(t, splat(1.061405429f), splat(-1.453152027f));
+      p = fma(p, t, splat(1.421413741f));
+      p = fma(p, t, splat(-0.284496736f));
+      p = mul(fma(p, t, splat(0.254829592f)), t);
+      const Vec erfc = mul(p, exp(sub(zero(), mul(z, z))));
+      return sub(max(x, zero()), mul(mul(magnitude, splat(0.5f)), erfc));
+    }
     case ActivationKind::kRelu:
       return max(x, zero());
     case ActivationKind::kReluSquared: {
       const Vec r = max(x, zero());
       return mul(r, r);
     }
+    case ActivationKind::kSwigluClamped: {
+      const Vec g = min(x, splat(7.0f));
+      return div(g, add(splat(1.0f), exp(mul(g, splat(-1.702f)))));
+    }
   }
   return x;
+}
+
+REALM_INLINE Vec gate_with(ActivationKind kind, Vec gate, Vec up) {
+  if (kind == ActivationKind::kSwigluClamped) {
+    up = add(min(max(up, splat(-7.0f)), splat(7.0f)), splat(1.0f));
+  }
+  return mul(activate(kind, gate), up);
 }
 
 void gated_activation(ActivationKind kind, const float* gate, const float* up, float* out,
                       int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    store(out + i, mul(activate(kind, load(gate + i)), load(up + i)));
+    const Vec g = load(gate + i);
+    store(out + i, up == nullptr ? activate(kind, g) : gate_with(kind, g, load(up + i)));
   }
   if (i < n) {
-    const Vec g = load_partial(gate + i, n - i), u = load_partial(up + i, n - i);
-    store_partial(out + i, mul(activate(kind, g), u), n - i);
+    const Vec g = load_partial(gate + i, n - i);
+    const Vec y =
+        up == nullptr ? activate(kind, g) : gate_with(kind, g, load_partial(up + i, n - i));
+    store_partial(out + i, y, n - i);
   }
 }
 
@@ -307,7 +333,7 @@ struct RowState {
 
 // Folds one block of up to 32 positions into a row's state and weighted sum of values.
 REALM_INLINE void fold_block(RowState& state, const float* scores, int first, int end,
-                             const float* v, int64_t v_dim, float* acc) {
+                             const float* v, int64_t v_stride, int64_t v_dim, float* acc) {
   float masked[32];
   for (int i = 0; i < 32; ++i) masked[i] = i >= first && i < end ? scores[i] : -INFINITY;
   const Vec s0 = load(masked), s1 = load(masked + kLanes);
@@ -327,7 +353,7 @@ REALM_INLINE void fold_block(RowState& state, const float* scores, int first, in
   const Vec c = splat(correction[0]);
   for (int64_t d = 0; d < v_dim; d += kLanes) {
     Vec sum = mul(load(acc + d), c);
-    for (int j = first; j < end; ++j) sum = fma(splat(weights[j]), load(v + j * v_dim + d), sum);
+    for (int j = first; j < end; ++j) sum = fma(splat(weights[j]), load(v + j * v_stride + d), sum);
     store(acc + d, sum);
   }
 }
@@ -370,6 +396,7 @@ void attention(const AttentionTile& tile) {
   float* scores = v_block + kBlock * tile.v_dim;               // [32]
   float* acc = scores + AttentionTile::kMaxRows * kBlock;      // [rows, v_dim]
   float* merged = acc + AttentionTile::kMaxRows * tile.v_dim;  // [rows, v_dim]
+  const int64_t v_stride = tile.values_in_keys ? tile.k_dim : tile.v_dim;
   const int rows = tile.num_tokens * tile.heads_per_kv;
   RowState split_state[AttentionTile::kMaxRows], total[AttentionTile::kMaxRows];
   for (int r = 0; r < rows; ++r) {
@@ -400,9 +427,11 @@ void attention(const AttentionTile& tile) {
       const float* v = reinterpret_cast<const float*>(v_page);
       if (tile.cache_type != CacheType::kF32) {
         load_page(tile.cache_type, k_page, tile.k_dim, in_block, k_block);
-        load_page(tile.cache_type, v_page, tile.v_dim, in_block, v_block);
+        if (!tile.values_in_keys) {
+          load_page(tile.cache_type, v_page, tile.v_dim, in_block, v_block);
+        }
         k = k_block;
-        v = v_block;
+        v = tile.values_in_keys ? k_block : v_block;
       }
       for (int r = 0; r < rows; ++r) {
         const int token = r / tile.heads_per_kv, head = r % tile.heads_per_kv;
@@ -416,7 +445,7 @@ void attention(const AttentionTile& tile) {
         block_scores(tile.q + token * tile.q_token_stride + head * tile.k_dim, k, tile.k_dim,
                      static_cast<int>(row_end), tile.scale, tile.soft_cap, scores);
         fold_block(split_state[r], scores, static_cast<int>(row_first), static_cast<int>(row_end),
-                   v, tile.v_dim, acc + r * tile.v_dim);
+                   v, v_stride, tile.v_dim, acc + r * tile.v_dim);
       }
     }
     for (int r = 0; r < rows; ++r) {

@@ -1,14 +1,15 @@
-// The float kernels compiled for this instruction set; everything is in kernels.inc.h.
+// The float kernels compiled for this instruction set; everything is in the .inc.h files.
 #define REALM_ISA neon
 #define REALM_ISA_IS_NEON
 #include "backends/cpu/kernels.inc.h"
+#include "backends/cpu/row_kernels.inc.h"
 
 namespace realm::cpu {
 
 const Kernels* neon_kernels() {
   using namespace neon;
-  static const Kernels kernels = {rms_norm, rope,      gated_activation, add_rows,    to_f16,
-                                  to_q8_0,  attention, dot_rows,         quantize_row};
+  static const Kernels kernels = {rms_norm, rope,      gated_activation, add_rows,     to_f16,
+                                  to_q8_0,  attention, dot_rows,         quantize_row, kRowKernels};
   return &kernels;
 }
 

@@ -28,12 +28,13 @@ void store_row(Context& context, const TensorView& cache, int64_t slot, int64_t 
 
 Status run(Context& context, const StoreKv& op) {
   const int64_t heads = op.k.dim(1);
-  const RowWalker k(op.k), v(op.v);
+  const bool has_values = !op.v.empty();
+  const RowWalker k(op.k), v(has_values ? op.v : op.k);
   const int64_t* slots = op.slots.as<const int64_t>();
   for_row_pieces(context.pool, k.num_rows(), 2 * op.k.dim(2), [&](int64_t row) {
     const int64_t slot = slots[row / heads], head = row % heads;
     store_row(context, op.k_cache, slot, head, k.row(row));
-    store_row(context, op.v_cache, slot, head, v.row(row));
+    if (has_values) store_row(context, op.v_cache, slot, head, v.row(row));
   });
   return {};
 }
@@ -41,6 +42,7 @@ Status run(Context& context, const StoreKv& op) {
 Status run(Context&, const CopyPages& op) {
   const int32_t* pairs = op.pairs.as<const int32_t>();
   for (const TensorView* cache : {&op.k_cache, &op.v_cache}) {
+    if (cache->empty()) continue;
     for (int64_t i = 0; i < op.pairs.dim(0); ++i) {
       std::memcpy(cache->data + pairs[2 * i + 1] * cache->stride[0],
                   cache->data + pairs[2 * i] * cache->stride[0],

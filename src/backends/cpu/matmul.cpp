@@ -27,25 +27,116 @@ size_t align_up(size_t n) {
 struct Quantized {
   bool needed = false;
   int8_t* codes = nullptr;
-  uint8_t* biased = nullptr;
   float* scales = nullptr;
   int16_t* sums = nullptr;
 
   static size_t bytes(int64_t tokens, int64_t k, int group) {
     const auto n = static_cast<size_t>(tokens * k);
-    return 2 * align_up(n) + align_up(n / static_cast<size_t>(group) * sizeof(float)) +
+    return align_up(n) + align_up(n / static_cast<size_t>(group) * sizeof(float)) +
            align_up(n / 16 * sizeof(int16_t));
   }
   void place(std::byte* memory, int64_t tokens, int64_t k, int group) {
     const auto n = static_cast<size_t>(tokens * k);
     codes = reinterpret_cast<int8_t*>(memory);
     memory += align_up(n);
-    biased = reinterpret_cast<uint8_t*>(memory);
-    memory += align_up(n);
     scales = reinterpret_cast<float*>(memory);
     memory += align_up(n / static_cast<size_t>(group) * sizeof(float));
     sums = reinterpret_cast<int16_t*>(memory);
   }
+};
+
+// The op's tokens as its kernels read them: quantized once for each group size that its weights
+// have, and packed once for each layout that their panel kernels ask for.
+class PreparedTokens {
+ public:
+  PreparedTokens(Context& context, const MatMul& op) : x_(op.x) {
+    for (int p = 0; p < op.num_parts; ++p) {
+      const DType type = op.parts[p].weight.dtype;
+      if (is_float(type)) continue;
+      const int group = activation_group(*find_block_format(type));
+      by_group_[group == 256].needed = true;
+      if (tokens() < context.matmul.panel_from(type)) continue;
+      const TokenLayout* layout = context.matmul.token_layout(type);
+      if (layout == nullptr || find(layout) != nullptr) continue;
+      packings_[num_packings_++] = {.layout = layout, .group = group, .memory = nullptr};
+    }
+    size_t bytes = 0;
+    for (const int group : kGroups) {
+      if (by_group_[group == 256].needed) bytes += Quantized::bytes(tokens(), k(), group);
+    }
+    for (int i = 0; i < num_packings_; ++i) bytes += packed_bytes(*packings_[i].layout);
+    if (bytes == 0) return;
+    std::byte* memory = context.shared_scratch(bytes);
+    for (const int group : kGroups) {
+      Quantized& q = by_group_[group == 256];
+      if (!q.needed) continue;
+      q.place(memory, tokens(), k(), group);
+      memory += Quantized::bytes(tokens(), k(), group);
+    }
+    for (int i = 0; i < num_packings_; ++i) {
+      packings_[i].memory = memory;
+      memory += packed_bytes(*packings_[i].layout);
+    }
+    prepare(context);
+  }
+
+  QuantizedTokens of(const Context& context, DType type) const {
+    const int group = activation_group(*find_block_format(type));
+    const TokenLayout* layout = num_packings_ == 0 ? nullptr : context.matmul.token_layout(type);
+    const Packing* packing = layout == nullptr ? nullptr : find(layout);
+    return quantized(group, packing == nullptr ? nullptr : packing->memory);
+  }
+
+ private:
+  static constexpr int kGroups[] = {32, 256};
+  struct Packing {
+    const TokenLayout* layout;
+    int group;
+    std::byte* memory;
+  };
+
+  int64_t tokens() const { return x_.dim(0); }
+  int64_t k() const { return x_.dim(1); }
+  size_t packed_bytes(const TokenLayout& layout) const {
+    return align_up(static_cast<size_t>(layout.bytes(tokens(), k())));
+  }
+  const Packing* find(const TokenLayout* layout) const {
+    for (int i = 0; i < num_packings_; ++i) {
+      if (packings_[i].layout == layout) return &packings_[i];
+    }
+    return nullptr;
+  }
+  QuantizedTokens quantized(int group, const std::byte* packed) const {
+    const Quantized& q = by_group_[group == 256];
+    return {q.codes, q.scales, q.sums, packed, k(), group};
+  }
+
+  // A piece is some tokens, which are packed while what they were quantized to is still cached.
+  void prepare(Context& context) {
+    const int64_t step = num_packings_ == 0 ? 1 : packings_[0].layout->tile_tokens;
+    for_row_pieces(context.pool, (tokens() + step - 1) / step, 4 * k() * step, [&](int64_t tile) {
+      const int64_t end = std::min(tokens(), (tile + 1) * step);
+      for (const int group : kGroups) {
+        const Quantized& q = by_group_[group == 256];
+        if (!q.needed) continue;
+        for (int64_t t = tile * step; t < end; ++t) {
+          context.kernels.quantize_row(reinterpret_cast<const float*>(x_.data + t * x_.stride[0]),
+                                       k(), group,
+                                       QuantizedRow{q.codes + t * k(), q.scales + t * (k() / group),
+                                                    q.sums + t * (k() / 16)});
+        }
+      }
+      for (int i = 0; i < num_packings_; ++i) {
+        const Packing& packing = packings_[i];
+        packing.layout->pack(quantized(packing.group, nullptr), tokens(), tile, packing.memory);
+      }
+    });
+  }
+
+  const TensorView& x_;
+  Quantized by_group_[2];
+  Packing packings_[MatMul::kMaxParts];
+  int num_packings_ = 0;
 };
 
 // Rows a piece: enough bytes to be worth a trip to the shared counter, few enough to balance.
@@ -113,34 +204,9 @@ std::string MatMulKernels::describe(DType type, int64_t num_tokens) const {
 Status run(Context& context, const MatMul& op) {
   const int64_t tokens = op.x.dim(0), k = op.x.dim(1);
   if (tokens == 0) return {};
-  Quantized by_group[2];
-  size_t bytes = 0;
+  const PreparedTokens prepared(context, op);
   int64_t total_rows = 0;
-  for (int p = 0; p < op.num_parts; ++p) {
-    const TensorView& weight = op.parts[p].weight;
-    total_rows += weight.dim(0);
-    if (is_float(weight.dtype)) continue;
-    by_group[activation_group(*find_block_format(weight.dtype)) == 256].needed = true;
-  }
-  for (int g = 0; g < 2; ++g) {
-    if (by_group[g].needed) bytes += Quantized::bytes(tokens, k, g == 1 ? 256 : 32);
-  }
-  std::byte* memory = context.shared_scratch(bytes);
-  for (int g = 0; g < 2; ++g) {
-    Quantized& q = by_group[g];
-    if (!q.needed) continue;
-    const int group = g == 1 ? 256 : 32;
-    q.place(memory, tokens, k, group);
-    memory += Quantized::bytes(tokens, k, group);
-    for_row_pieces(context.pool, tokens, 4 * k, [&](int64_t t) {
-      context.kernels.quantize_row(
-          reinterpret_cast<const float*>(op.x.data + t * op.x.stride[0]), k, group,
-          QuantizedRow{q.codes + t * k, q.scales + t * (k / group), q.sums + t * (k / 16)});
-      for (int64_t i = t * k; i < (t + 1) * k; ++i) {
-        q.biased[i] = static_cast<uint8_t>(q.codes[i] ^ 0x80);
-      }
-    });
-  }
+  for (int p = 0; p < op.num_parts; ++p) total_rows += op.parts[p].weight.dim(0);
 
   const int64_t step = rows_per_piece(total_rows, context.pool.num_threads());
   int64_t first_piece[MatMul::kMaxParts + 1] = {};
@@ -167,16 +233,13 @@ Status run(Context& context, const MatMul& op) {
       if (is_float(part.weight.dtype)) {
         float_rows(context, op, part, row, num_rows, out, out_stride);
       } else {
-        const BlockFormat& format = *find_block_format(part.weight.dtype);
-        const int group = activation_group(format);
-        const Quantized& q = by_group[group == 256];
-        const WeightRows weights{.format = &format,
+        const WeightRows weights{.format = find_block_format(part.weight.dtype),
                                  .data = reinterpret_cast<const uint8_t*>(
                                      part.weight.data + row * part.weight.stride[0]),
                                  .row_bytes = part.weight.stride[0],
                                  .num_rows = num_rows,
                                  .k = k};
-        const QuantizedTokens x{q.codes, q.biased, q.scales, q.sums, k, group};
+        const QuantizedTokens x = prepared.of(context, part.weight.dtype);
         const auto kernel =
             tokens >= kernels.panel_from(part.weight.dtype) ? kernels.panel : kernels.dot;
         kernel(weights, x, tokens, out, out_stride, reinterpret_cast<uint8_t*>(scratch));

@@ -10,6 +10,7 @@ const MatMulKernels* avx2_matmul_kernels() {
       .panel = avx2::panel,
       .scratch_bytes = avx2::panel_scratch_bytes,
       .panel_from = [](DType type) { return avx2::panel_from(*find_block_format(type)); },
+      .token_layout = [](DType type) { return avx2::panel_layout(*find_block_format(type)); },
   };
   return &kernels;
 }

@@ -11,6 +11,7 @@ void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens
 void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
            int64_t out_stride, uint8_t* scratch);
 int64_t panel_scratch_bytes(int64_t num_tokens);
+const TokenLayout* panel_layout(const BlockFormat& format);
 // From how many tokens on it is the faster one.
 int64_t panel_from(const BlockFormat& format);
 

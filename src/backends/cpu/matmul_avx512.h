@@ -10,6 +10,8 @@ namespace realm::cpu::avx512 {
 void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
            int64_t out_stride, uint8_t* scratch);
 int64_t panel_scratch_bytes(int64_t num_tokens);
+// What panel() reads: codes + 128, since vpdpbusd's first operand is unsigned.
+const TokenLayout* biased_tokens();
 
 void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
          int64_t out_stride, uint8_t* scratch);

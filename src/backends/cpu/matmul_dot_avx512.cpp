@@ -376,14 +376,14 @@ void dot_super(const WeightRows& weights, const QuantizedTokens& x, float* out,
 // ---- Any format, a row at a time through its unpacked codes -----------------------------------
 
 // Sum over 64 codes times activations: four a lane.
-REALM_KERNEL_INLINE __m512i products(const int8_t* codes, const uint8_t* biased) {
-  const __m512i w = _mm512_load_si512(codes);
-  const __m512i bias =
-      _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(static_cast<char>(0x80)), w);
-  return _mm512_sub_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), load_64(biased), w), bias);
+REALM_KERNEL_INLINE __m512i products(const int8_t* codes, const int8_t* x) {
+  const __m512i w = _mm512_load_si512(codes), flip = _mm512_set1_epi8(static_cast<char>(0x80));
+  const __m512i bias = _mm512_dpbusd_epi32(_mm512_setzero_si512(), flip, w);
+  const __m512i biased = _mm512_xor_si512(load_64(x), flip);
+  return _mm512_sub_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), biased, w), bias);
 }
 
-float continue_row(const RowCodes& row, const CodeShape& shape, int64_t k, const uint8_t* biased,
+float continue_row(const RowCodes& row, const CodeShape& shape, int64_t k, const int8_t* x,
                    const float* scales, const int16_t* sums, float acc) {
   if (shape.super) {
     const int per_block = 256 / shape.sub;
@@ -398,8 +398,8 @@ float continue_row(const RowCodes& row, const CodeShape& shape, int64_t k, const
                       _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
                       _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s))));
         const int64_t at = 256 * b + 64 * i;
-        total = _mm512_add_epi32(total,
-                                 _mm512_mullo_epi32(products(row.codes + at, biased + at), factor));
+        total =
+            _mm512_add_epi32(total, _mm512_mullo_epi32(products(row.codes + at, x + at), factor));
       }
       const float isum = static_cast<float>(_mm512_reduce_add_epi32(total));
       acc = __builtin_fmaf(row.d[b] * scales[b], isum, acc);
@@ -417,10 +417,11 @@ float continue_row(const RowCodes& row, const CodeShape& shape, int64_t k, const
   }
   for (int64_t c = 0; c < k / 32; ++c) {
     const __m256i w = load_32(row.codes + 32 * c);
-    const __m256i bias =
-        _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(static_cast<char>(0x80)), w);
-    const __m256i p = _mm256_sub_epi32(
-        _mm256_dpbusd_epi32(_mm256_setzero_si256(), load_32(biased + 32 * c), w), bias);
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    const __m256i bias = _mm256_dpbusd_epi32(_mm256_setzero_si256(), flip, w);
+    const __m256i biased = _mm256_xor_si256(load_32(x + 32 * c), flip);
+    const __m256i p =
+        _mm256_sub_epi32(_mm256_dpbusd_epi32(_mm256_setzero_si256(), biased, w), bias);
     alignas(32) int32_t lane[8];
     _mm256_store_si256(reinterpret_cast<__m256i*>(lane), p);
     const int32_t low = lane[0] + lane[1] + lane[2] + lane[3];
@@ -455,7 +456,7 @@ void dot_any(const WeightRows& weights, const QuantizedTokens& x, int64_t num_to
           k, row);
       for (int64_t t = 0; t < num_tokens; ++t) {
         float& acc = out[t * out_stride + r];
-        acc = continue_row(row, shape, k, x.biased + t * x.k + begin,
+        acc = continue_row(row, shape, k, x.codes + t * x.k + begin,
                            x.scales + (t * x.k + begin) / x.group, x.sums + (t * x.k + begin) / 16,
                            acc);
       }
@@ -466,9 +467,9 @@ void dot_any(const WeightRows& weights, const QuantizedTokens& x, int64_t num_to
 // Activations from token t on.
 QuantizedTokens from_token(const QuantizedTokens& x, int64_t t) {
   return {.codes = x.codes + t * x.k,
-          .biased = x.biased + t * x.k,
           .scales = x.scales + t * (x.k / x.group),
           .sums = x.sums + t * (x.k / 16),
+          .packed = nullptr,
           .k = x.k,
           .group = x.group};
 }
@@ -575,6 +576,7 @@ const MatMulKernels* avx512_matmul_kernels() {
             if (avx512::direct_pass(type) == nullptr) return int64_t{3};
             return find_block_format(type)->block_elements == 256 ? int64_t{13} : int64_t{8};
           },
+      .token_layout = [](DType) { return avx512::biased_tokens(); },
   };
   return &kernels;
 }

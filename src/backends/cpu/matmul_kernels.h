@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 
+#include <cstddef>
 #include <string>
 
 #include "backends/cpu/isa.h"
@@ -22,12 +23,20 @@ namespace realm::cpu {
 
 // All tokens of an op, quantized with one group size.
 struct QuantizedTokens {
-  const int8_t* codes;    // [tokens, k]
-  const uint8_t* biased;  // [tokens, k]: codes + 128, for instructions whose one side is unsigned
-  const float* scales;    // [tokens, k / group]
-  const int16_t* sums;    // [tokens, k / 16]: of codes
+  const int8_t* codes;      // [tokens, k]
+  const float* scales;      // [tokens, k / group]
+  const int16_t* sums;      // [tokens, k / 16]: of codes
+  const std::byte* packed;  // as the format's TokenLayout has them; only panel() reads it
   int64_t k;
   int group;
+};
+
+// The tokens as a panel kernel reads them: packed once an op, then read for every group of rows.
+struct TokenLayout {
+  int64_t tile_tokens;  // that are packed together
+  int64_t (*bytes)(int64_t num_tokens, int64_t k);
+  // Tokens tile * tile_tokens and following; `to` (64-byte aligned) holds all of them.
+  void (*pack)(const QuantizedTokens& x, int64_t num_tokens, int64_t tile, std::byte* to);
 };
 
 // Up to kPanelRows weight rows by all of k.
@@ -52,6 +61,8 @@ struct MatMulKernels {
   int64_t (*scratch_bytes)(int64_t num_tokens);
   // From how many tokens on panel() is the faster one.
   int64_t (*panel_from)(DType type);
+  // What panel() expects in x.packed; null where it reads the other members.
+  const TokenLayout* (*token_layout)(DType type);
 
   std::string describe(DType type, int64_t num_tokens) const;
 };

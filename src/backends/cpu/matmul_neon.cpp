@@ -10,6 +10,7 @@ const MatMulKernels* neon_matmul_kernels() {
       .panel = neon::panel,
       .scratch_bytes = neon::panel_scratch_bytes,
       .panel_from = [](DType) { return int64_t{4}; },
+      .token_layout = [](DType) -> const TokenLayout* { return nullptr; },
   };
   return &kernels;
 }

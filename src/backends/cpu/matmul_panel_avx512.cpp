@@ -223,6 +223,22 @@ Tile choose_tile(const CodeShape& shape) {
 
 }  // namespace
 
+const TokenLayout* biased_tokens() {
+  static constexpr TokenLayout layout = {
+      .tile_tokens = kMaxTokens,
+      .bytes = [](int64_t num_tokens, int64_t k) { return num_tokens * k; },
+      .pack =
+          [](const QuantizedTokens& x, int64_t num_tokens, int64_t tile, std::byte* to) {
+            const int64_t end =
+                num_tokens < (tile + 1) * kMaxTokens ? num_tokens : (tile + 1) * kMaxTokens;
+            for (int64_t i = tile * kMaxTokens * x.k; i < end * x.k; ++i) {
+              to[i] = static_cast<std::byte>(x.codes[i] ^ 0x80);
+            }
+          },
+  };
+  return &layout;
+}
+
 int64_t panel_scratch_bytes(int64_t num_tokens) {
   return static_cast<int64_t>(sizeof(Scratch)) + 64 +
          num_tokens * kPanelRows * static_cast<int64_t>(sizeof(float));
@@ -253,7 +269,7 @@ void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_toke
     }
     for (int64_t t = 0; t < num_tokens; t += kMaxTokens) {
       const int64_t count = num_tokens - t < kMaxTokens ? num_tokens - t : kMaxTokens;
-      const Tokens tokens{.biased = x.biased + t * x.k + begin,
+      const Tokens tokens{.biased = reinterpret_cast<const uint8_t*>(x.packed) + t * x.k + begin,
                           .scales = x.scales + (t * x.k + begin) / x.group,
                           .sums = x.sums + (t * x.k + begin) / 16,
                           .k = x.k,

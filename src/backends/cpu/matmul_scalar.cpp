@@ -65,6 +65,7 @@ const MatMulKernels* scalar_matmul_kernels() {
       .panel = dot,
       .scratch_bytes = [](int64_t) { return int64_t{0}; },
       .panel_from = [](DType) { return int64_t{1} << 40; },
+      .token_layout = [](DType) -> const TokenLayout* { return nullptr; },
   };
   return &kernels;
 }

@@ -89,7 +89,6 @@ struct Activations {
   int64_t tokens, k;
   int group;
   std::vector<int8_t> codes;
-  std::vector<uint8_t> biased;
   std::vector<float> scales;
   std::vector<int16_t> sums;
 
@@ -104,13 +103,12 @@ struct Activations {
           QuantizedRow{codes.data() + t * k, scales.data() + t * (k / group),
                        sums.data() + t * (k / 16)});
     }
-    for (const int8_t code : codes) biased.push_back(static_cast<uint8_t>(code + 128));
   }
   QuantizedTokens view(int64_t first_token = 0) const {
     return {codes.data() + first_token * k,
-            biased.data() + first_token * k,
             scales.data() + first_token * (k / group),
             sums.data() + first_token * (k / 16),
+            nullptr,
             k,
             group};
   }
@@ -118,11 +116,15 @@ struct Activations {
 
 using Kernel = decltype(MatMulKernels::dot);
 
+template <typename T>
+T* aligned(T* p) {
+  return p + (64 - reinterpret_cast<uintptr_t>(p) % 64) % 64;
+}
+
 // [tokens, rows], from rows in pieces of kPanelRows as matmul.cpp hands them out. What lies around
 // the output must stay untouched.
 std::vector<float> product(const MatMulKernels& kernels, Kernel kernel, const BlockFormat& format,
-                           const Bytes& blocks, int64_t rows, const QuantizedTokens& x,
-                           int64_t tokens) {
+                           const Bytes& blocks, int64_t rows, QuantizedTokens x, int64_t tokens) {
   const int64_t bytes = static_cast<int64_t>(row_bytes(format, x.k));
   constexpr int64_t kGap = 5;
   const int64_t stride = rows + kGap;
@@ -131,7 +133,16 @@ std::vector<float> product(const MatMulKernels& kernels, Kernel kernel, const Bl
   const auto scratch_bytes = static_cast<size_t>(kernels.scratch_bytes(tokens));
   // Exactly as large as promised, at the alignment that the thread scratch has.
   std::vector<uint8_t> memory(scratch_bytes + 64);
-  uint8_t* scratch = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
+  uint8_t* scratch = aligned(memory.data());
+  std::vector<std::byte> packed_memory;
+  if (const TokenLayout* layout = kernels.token_layout(format.type)) {
+    packed_memory.resize(static_cast<size_t>(layout->bytes(tokens, x.k)) + 64);
+    std::byte* packed = aligned(packed_memory.data());
+    for (int64_t tile = 0; tile * layout->tile_tokens < tokens; ++tile) {
+      layout->pack(x, tokens, tile, packed);
+    }
+    x.packed = packed;
+  }
   for (int64_t row = 0; row < rows; row += kPanelRows) {
     const WeightRows weights{
         .format = &format,
@@ -141,13 +152,13 @@ std::vector<float> product(const MatMulKernels& kernels, Kernel kernel, const Bl
         .k = x.k};
     kernel(weights, x, tokens, out.data() + row, stride, scratch);
   }
-  std::vector<float> packed;
+  std::vector<float> result;
   for (int64_t t = 0; t < tokens; ++t) {
     const float* row = out.data() + t * stride;
-    packed.insert(packed.end(), row, row + rows);
+    result.insert(result.end(), row, row + rows);
     EXPECT_TRUE(std::all_of(row + rows, row + stride, [](float v) { return v == kUntouched; }));
   }
-  return packed;
+  return result;
 }
 
 int count_different(const std::vector<float>& a, const std::vector<float>& b) {

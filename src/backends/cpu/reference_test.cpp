@@ -103,16 +103,118 @@ Errors errors_of(const RmsNorm& op) {
   return errors;
 }
 
+Errors errors_of(const LayerNorm& op) {
+  Errors errors;
+  for (int64_t r = 0; r < op.x.num_rows(); ++r) {
+    const bool heads = op.x.rank == 3;
+    const auto x = heads ? row_at(op.x, {r / op.x.dim(1), r % op.x.dim(1)}) : row_at(op.x, {r});
+    const auto out =
+        heads ? row_at(op.out, {r / op.x.dim(1), r % op.x.dim(1)}) : row_at(op.out, {r});
+    double mean = 0, variance = 0;
+    for (const double v : x) mean += v / static_cast<double>(x.size());
+    for (const double v : x) variance += (v - mean) * (v - mean) / static_cast<double>(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      double y = (x[i] - mean) / std::sqrt(variance + op.eps);
+      if (!op.weight.empty()) y *= op.weight.as<float>()[i];
+      if (!op.bias.empty()) y += op.bias.as<float>()[i];
+      errors.add(y, out[i]);
+    }
+  }
+  return errors;
+}
+
+Errors errors_of(const Scale& op) {
+  Errors errors;
+  for (int64_t t = 0; t < op.x.dim(0); ++t) {
+    for (int64_t i = 0; i < op.x.dim(1); ++i) {
+      double y = op.scale * value_at(op.x, {t, i});
+      if (op.soft_cap > 0) y = op.soft_cap * std::tanh(y / op.soft_cap);
+      errors.add(y, value_at(op.out, {t, i}));
+    }
+  }
+  return errors;
+}
+
+Errors errors_of(const CombineExperts& before, const CombineExperts& after) {
+  Errors errors;
+  for (int64_t t = 0; t < before.x.dim(0); ++t) {
+    for (int64_t i = 0; i < before.x.dim(2); ++i) {
+      double sum = before.accumulate ? value_at(before.out, {t, i}) : 0.0;
+      for (int64_t j = 0; j < before.x.dim(1); ++j) {
+        sum += value_at(before.weights, {t, j}) * value_at(before.x, {t, j, i});
+      }
+      errors.add(sum, value_at(after.out, {t, i}));
+    }
+  }
+  return errors;
+}
+
+// Chosen experts have to be the best by their exact scores, and their weights near.
+Errors errors_of(const SelectExperts& op) {
+  Errors errors;
+  const int64_t experts = op.logits.dim(1), used = op.ids.dim(1);
+  const int64_t group_size = experts / op.num_groups;
+  for (int64_t t = 0; t < op.logits.dim(0); ++t) {
+    const auto logits = row_at(op.logits, {t});
+    std::vector<double> score = logits, choice;
+    double sum = 0;
+    for (const double v : logits) sum += std::exp(v);
+    for (double& v : score) {
+      if (op.score == RouterScore::kSoftmax) v = std::exp(v) / sum;
+      if (op.score == RouterScore::kSigmoid) v = 1 / (1 + std::exp(-v));
+    }
+    choice = score;
+    for (int64_t e = 0; e < experts && !op.bias.empty(); ++e) {
+      choice[static_cast<size_t>(e)] += op.bias.as<float>()[e];
+    }
+    std::vector<std::pair<double, int64_t>> groups, order;
+    for (int64_t g = 0; g < op.num_groups; ++g) {
+      std::vector<double> best(choice.begin() + g * group_size,
+                               choice.begin() + (g + 1) * group_size);
+      std::sort(best.rbegin(), best.rend());
+      const bool two = op.group_score == GroupScore::kSumOfTopTwo && group_size > 1;
+      groups.emplace_back(-best[0] - (two ? best[1] : 0), g);
+    }
+    std::sort(groups.begin(), groups.end());
+    for (int64_t n = 0; n < op.num_groups_used; ++n) {
+      for (int64_t i = 0; i < group_size; ++i) {
+        const int64_t e = groups[static_cast<size_t>(n)].second * group_size + i;
+        order.emplace_back(-choice[static_cast<size_t>(e)], e);
+      }
+    }
+    std::sort(order.begin(), order.end());
+    std::vector<double> weights;
+    for (int64_t j = 0; j < used; ++j) {
+      const int64_t e = order[static_cast<size_t>(j)].second;
+      EXPECT_EQ(op.ids.as<int32_t>()[t * used + j], e) << "token " << t << " slot " << j;
+      const double w = score[static_cast<size_t>(e)];
+      weights.push_back(op.score == RouterScore::kSoftmaxOfChosen ? std::exp(w) : w);
+    }
+    double total = 0;
+    for (const double w : weights) total += w;
+    const bool divide = op.normalize || op.score == RouterScore::kSoftmaxOfChosen;
+    for (int64_t j = 0; j < used; ++j) {
+      errors.add(weights[static_cast<size_t>(j)] / (divide ? total : 1.0) * op.scale,
+                 value_at(op.weights, {t, j}));
+    }
+  }
+  return errors;
+}
+
 double activate(Activation kind, double x) {
   switch (kind) {
     case Activation::kSilu:
       return x / (1 + std::exp(-x));
     case Activation::kGeluTanh:
       return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case Activation::kGelu:
+      return 0.5 * x * (1 + std::erf(x * M_SQRT1_2));
     case Activation::kRelu:
       return std::max(x, 0.0);
     case Activation::kReluSquared:
       return std::max(x, 0.0) * std::max(x, 0.0);
+    case Activation::kSwigluClamped:
+      return std::min(x, 7.0) / (1 + std::exp(-1.702 * std::min(x, 7.0)));
   }
   return 0;
 }
@@ -121,8 +223,9 @@ Errors errors_of(const GatedActivation& op) {
   Errors errors;
   for (int64_t t = 0; t < op.gate.dim(0); ++t) {
     for (int64_t i = 0; i < op.gate.dim(1); ++i) {
-      errors.add(activate(op.activation, value_at(op.gate, {t, i})) * value_at(op.up, {t, i}),
-                 value_at(op.out, {t, i}));
+      double up = op.up.empty() ? 1.0 : value_at(op.up, {t, i});
+      if (op.activation == Activation::kSwigluClamped) up = std::clamp(up, -7.0, 7.0) + 1;
+      errors.add(activate(op.activation, value_at(op.gate, {t, i})) * up, value_at(op.out, {t, i}));
     }
   }
   return errors;
@@ -158,13 +261,14 @@ Errors run_and_judge(const OpCase& op_case, Backend& backend) {
   EXPECT_TRUE(placed.run().ok());
   OpType op = std::get<OpType>(placed.op());
   const OpType& before = std::get<OpType>(untouched.op());
-  if constexpr (std::is_same_v<OpType, RmsNorm>) {
+  if constexpr (std::is_same_v<OpType, RmsNorm> || std::is_same_v<OpType, LayerNorm> ||
+                std::is_same_v<OpType, Scale>) {
     op.x = before.x;
     return errors_of(op);
   } else if constexpr (std::is_same_v<OpType, GatedActivation>) {
     op.gate = before.gate;
     return errors_of(op);
-  } else if constexpr (std::is_same_v<OpType, Rope>) {
+  } else if constexpr (std::is_same_v<OpType, Rope> || std::is_same_v<OpType, CombineExperts>) {
     return errors_of(before, op);
   } else {
     return errors_of(op);
@@ -193,6 +297,18 @@ TEST(Reference, RmsNorm) {
 }
 TEST(Reference, GatedActivation) {
   judge_all<GatedActivation>(1e-6);
+}
+TEST(Reference, LayerNorm) {
+  judge_all<LayerNorm>(1e-6);
+}
+TEST(Reference, Scale) {
+  judge_all<Scale>(1e-6);
+}
+TEST(Reference, SelectExperts) {
+  judge_all<SelectExperts>(1e-6);
+}
+TEST(Reference, CombineExperts) {
+  judge_all<CombineExperts>(1e-6);
 }
 TEST(Reference, Rope) {
   judge_all<Rope>(1e-6);
