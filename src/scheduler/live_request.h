@@ -48,6 +48,8 @@ struct LiveRequest {
 
   Tenant* tenant = nullptr;
   State state = State::kWaiting;
+  bool listed =
+      false;  // among the planner's running ones, where it may stay until the plan is done
   bool paused = false;
   // Place among the tenant's waiting and running requests: submit time, earlier by the priority's
   // class, so that a lower class waits longer but never for ever.

@@ -102,6 +102,7 @@ void Planner::lift(Tenant& comer) {
 void Planner::add(std::unique_ptr<LiveRequest> request) {
   LiveRequest& live = *request;
   live.tenant = &tenant(live.request.tenant);
+  now_ = std::max(now_, live.submitted_at);
   live.order =
       live.submitted_at - static_cast<double>(live.request.priority) * options_.aging_seconds;
   if (live.tenant->waiting.empty()) lift(*live.tenant);
@@ -189,8 +190,10 @@ std::vector<std::unique_ptr<LiveRequest>> Planner::take_ended() {
 }
 
 void Planner::drop_ended_from_running() {
-  std::erase_if(running_,
-                [](const LiveRequest* r) { return r->state != LiveRequest::State::kRunning; });
+  std::erase_if(running_, [](LiveRequest* request) {
+    request->listed = request->state == LiveRequest::State::kRunning;
+    return !request->listed;
+  });
 }
 
 void Planner::count_pages(LiveRequest& request) {
@@ -307,7 +310,28 @@ void Planner::rewind() {
   }
 }
 
-void Planner::commit(std::span<const StepOutput> out) {
+Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
+                std::vector<StepOutput>& out) {
+  const std::span<const StepWork> work(plan.work);
+  out.resize(work.size());
+  Status status = runner.run(work, out);
+  if (status.ok() || status.error().code == ErrorCode::kUnavailable) return status;
+  if (work.size() == 1) {
+    out[0].status = std::move(status);
+    return {};
+  }
+  planner.rewind();
+  for (size_t i = 0; i < work.size(); ++i) {
+    Status alone = runner.run(work.subspan(i, 1), std::span(out).subspan(i, 1));
+    if (alone.ok()) continue;
+    if (alone.error().code == ErrorCode::kUnavailable) return alone;
+    out[i].status = std::move(alone);
+  }
+  return {};
+}
+
+void Planner::commit(std::span<const StepOutput> out, double now) {
+  now_ = std::max(now_, now);
   CHECK(out.size() == plan_.work.size());
   tokens_.clear();
   ++steps_;

@@ -69,7 +69,8 @@ class Planner {
   static Status check(const Request& request, const RunnerLimits& limits, int32_t num_pages,
                       const TenantPolicy& policy);
 
-  // Time goes on to `now` (seconds from any fixed point); requests past their deadline end.
+  // Time goes on to `now` (seconds from any fixed point); requests past their deadline end. Not
+  // between plan and commit.
   void advance(double now);
   // Its submitted_at and deadline are set.
   void add(std::unique_ptr<LiveRequest> request);
@@ -84,8 +85,8 @@ class Planner {
   const StepPlan& plan(const StepPace& pace);
   // Before the step runs a second time: what it may have left behind is forgotten.
   void rewind();
-  // `out`: one entry for each piece of the plan's work.
-  void commit(std::span<const StepOutput> out);
+  // `out`: one entry for each piece of the plan's work; the step was done at `now`.
+  void commit(std::span<const StepOutput> out, double now);
 
   // Of the last commit.
   std::span<PlannedToken> tokens() { return tokens_; }
@@ -122,6 +123,7 @@ class Planner {
   void drop_ended_from_running();
 
   void grow_streams();
+  LiveRequest* paused_of(const Tenant* only) const;
   LiveRequest* page_victim(const Tenant* only) const;
 
   void start_requests();
@@ -161,6 +163,7 @@ class Planner {
   const Tenant* last_waiting_ = nullptr;  // the last tenant whose queue became empty
   std::vector<LiveRequest*> running_;     // in order of start; may hold ended ones within a call
   int64_t num_running_ = 0;
+  int64_t num_paused_ = 0;  // of the running ones, when the plan began
   std::set<std::pair<double, RequestId>> deadlines_;
   std::vector<std::pair<AdapterId, std::vector<Token>>> published_;
 
@@ -173,5 +176,10 @@ class Planner {
   int64_t steps_ = 0, step_tokens_ = 0, step_sampled_ = 0, recomputed_tokens_ = 0;
   int64_t prefix_queries_ = 0, prefix_hits_ = 0;
 };
+
+// Runs a plan's step. One that fails as a whole is run again one sequence at a time, so that only
+// the culprit ends with the error. Errors: kUnavailable alone; nothing is to be committed then.
+Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
+                std::vector<StepOutput>& out);
 
 }  // namespace realm

@@ -37,7 +37,9 @@ bool Planner::uses_cache(const LiveRequest& request) const {
 // another runs, so somebody always gets on.
 void Planner::grow_streams() {
   std::vector<std::pair<PageId, PageId>> copies;
+  num_paused_ = 0;
   for (LiveRequest* request : running_) {
+    num_paused_ += request->paused ? 1 : 0;
     while (request->state == LiveRequest::State::kRunning && !request->paused &&
            static_cast<int64_t>(request->sequence.pages().size()) <
                pages_for(static_cast<int64_t>(request->tokens.size()))) {
@@ -51,6 +53,16 @@ void Planner::grow_streams() {
       }
     }
   }
+}
+
+// A paused one that runs; of this tenant, where one is given.
+LiveRequest* Planner::paused_of(const Tenant* only) const {
+  if (num_paused_ == 0) return nullptr;
+  for (LiveRequest* request : running_) {
+    if (!request->paused || request->state != LiveRequest::State::kRunning) continue;
+    if (only == nullptr || request->tenant == only) return request;
+  }
+  return nullptr;
 }
 
 LiveRequest* Planner::page_victim(const Tenant* only) const {
@@ -84,7 +96,7 @@ Tenant* Planner::next_tenant() const {
   Tenant* next = nullptr;
   for (Tenant* tenant : active_) {
     if (tenant->waiting.empty() || tenant->passed_over_in == plan_number_) continue;
-    if (tenant->running >= tenant->policy.max_running) continue;
+    if (tenant->running >= tenant->policy.max_running && paused_of(tenant) == nullptr) continue;
     const auto key = [](const Tenant* t) { return std::tuple(t->service, t->running, t->id); };
     if (next == nullptr || key(tenant) < key(next)) next = tenant;
   }
@@ -129,7 +141,12 @@ Planner::Start Planner::try_start(LiveRequest& request) {
   Tenant& owner = *request.tenant;
   const auto length = static_cast<int64_t>(request.tokens.size());
   const int64_t needed = pages_for(length);
-  if (owner.pages + needed > owner.policy.max_pages) return Start::kTenantFull;
+  while (owner.running >= owner.policy.max_running ||
+         owner.pages + needed > owner.policy.max_pages) {
+    LiveRequest* paused = paused_of(&owner);
+    if (paused == nullptr) return Start::kTenantFull;
+    preempt(*paused);
+  }
   const bool look_again = plan_number_ % kLookAgainPlans == 0;
   if (request.pages_lacking > 0 && !look_again && !has_room(request.pages_lacking) &&
       displaced_by(owner, &Tenant::pages, needed, pool_.num_pages()) == nullptr) {
@@ -186,12 +203,12 @@ bool Planner::make_slot(Tenant& taker) {
 }
 
 bool Planner::make_pages(LiveRequest& request, int64_t needed, int64_t missing) {
-  while (!has_room(missing)) {
+  // has_room is an upper bound: a page that two spaces keep is not free when one gives it up.
+  while (!has_room(missing) || !cache_.make_room(static_cast<int32_t>(missing))) {
     LiveRequest* victim = displaced_by(*request.tenant, &Tenant::pages, needed, pool_.num_pages());
     if (victim == nullptr) return false;
     displace(*victim);
   }
-  if (!cache_.make_room(static_cast<int32_t>(missing))) return false;
   std::vector<std::pair<PageId, PageId>> copies;
   CHECK(request.sequence.reserve(request.num_to_run(), copies).ok() && copies.empty());
   return true;
@@ -213,9 +230,7 @@ double Planner::share_of(const Tenant& tenant, int64_t total) const {
 // served less. Afterwards neither could take it back, so places do not go back and forth.
 LiveRequest* Planner::displaced_by(const Tenant& taker, int64_t Tenant::*resource, int64_t amount,
                                    int64_t total) const {
-  for (LiveRequest* request : running_) {
-    if (request->paused && request->state == LiveRequest::State::kRunning) return request;
-  }
+  if (LiveRequest* paused = paused_of(nullptr)) return paused;
   if (static_cast<double>(taker.*resource + amount) > share_of(taker, total)) return nullptr;
   const Tenant* most = nullptr;
   for (const Tenant* other : active_) {
@@ -247,7 +262,8 @@ void Planner::start(LiveRequest& request, int64_t shared_pages) {
   request.state = LiveRequest::State::kRunning;
   ++owner.running;
   ++num_running_;
-  running_.push_back(&request);
+  if (!request.listed) running_.push_back(&request);
+  request.listed = true;
   count_pages(request);
   request.computed_pages = shared_pages;
   request.published_pages = 0;

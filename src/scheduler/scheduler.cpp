@@ -65,7 +65,6 @@ class Scheduler::Loop {
   bool read_inbox(bool wait, double until);
   bool plan_step(bool ending);
   void run_step();
-  void run_one_by_one();
   void deliver_starts();
   void deliver_tokens();
   void deliver_ends();
@@ -281,44 +280,19 @@ bool Scheduler::Loop::plan_step(bool ending) {
 }
 
 void Scheduler::Loop::run_step() {
-  outputs_.resize(plan_->work.size());
   const double begin = now();
-  const Status status = runner_->run(plan_->work, outputs_);
-  if (!status.ok()) {
-    if (status.error().code == ErrorCode::kUnavailable) {
-      new_fault_ = status.error();
-    } else if (outputs_.size() == 1) {
-      outputs_[0].status = status.error();
-    } else {
-      run_one_by_one();
-    }
-  }
+  const Status status = run_plan(*runner_, planner_, *plan_, outputs_);
+  if (!status.ok()) new_fault_ = status.error();
   const double end = now();
   if (status.ok()) pace_.observe(plan_->streams, plan_->prefill_tokens, end - begin);
   std::lock_guard lock(planner_mutex_);
   step_seconds_ += end - begin;
-  planner_.advance(end);
   if (new_fault_) {
     planner_.end_all(FinishReason::kError, new_fault_);
   } else {
-    planner_.commit(outputs_);
+    planner_.commit(outputs_, end);
   }
   scheduler_seconds_ += now() - end;
-}
-
-// A step failed as a whole: one sequence at a time, so that only the culprit pays for it.
-void Scheduler::Loop::run_one_by_one() {
-  planner_.rewind();
-  for (size_t i = 0; i < outputs_.size() && !new_fault_; ++i) {
-    const Status status =
-        runner_->run(std::span(plan_->work).subspan(i, 1), std::span(outputs_).subspan(i, 1));
-    if (status.ok()) continue;
-    if (status.error().code == ErrorCode::kUnavailable) {
-      new_fault_ = status.error();
-    } else {
-      outputs_[i].status = status.error();
-    }
-  }
 }
 
 void Scheduler::Loop::deliver_starts() {

@@ -11,6 +11,9 @@ namespace {
 constexpr double kNewest = 0.2;
 // Progress of the prompt even where the streams' steps leave no room for it.
 constexpr int64_t kLeastTokens = 4;
+// Streams grow longer and their steps slower: every so many steps one without prefill shows how
+// much.
+constexpr int64_t kMeasureAgain = 64;
 // Steps vary; aiming at the limit itself would pass it half the time.
 constexpr double kMargin = 0.85;
 
@@ -28,41 +31,29 @@ int StepPace::bucket(int64_t streams) {
   return std::min(doublings * 8 + eighth, kBuckets - 1);
 }
 
-double StepPace::stream_seconds(int64_t streams) const {
-  const int own = bucket(streams);
-  if (seconds_[static_cast<size_t>(own)] > 0) return seconds_[static_cast<size_t>(own)];
-  // More streams take longer, and no more than in proportion: both neighbours bound from below.
-  double least = 0;
-  for (int i = own - 1; i > 0 && least == 0; --i) least = seconds_[static_cast<size_t>(i)];
-  for (size_t i = static_cast<size_t>(own) + 1; i < kBuckets; ++i) {
-    if (seconds_[i] == 0) continue;
-    least = std::max(least, seconds_[i] * static_cast<double>(streams) / streams_[i]);
-    break;
-  }
-  return least;
-}
-
 int64_t StepPace::prefill_tokens(int64_t streams, int64_t limit) const {
   if (streams == 0 || std::isinf(stretch_)) return limit;
-  const double alone = stream_seconds(streams);
-  if (alone == 0) return 0;
+  const Alone& alone = alone_[static_cast<size_t>(bucket(streams))];
+  if (alone.seconds == 0 || alone.mixed_since >= kMeasureAgain) return 0;
   const double per_token = per_token_mixed_ > 0 ? per_token_mixed_ : per_token_alone_;
   if (per_token == 0) return std::min(kLeastTokens, limit);
-  const double room = (stretch_ - 1) * kMargin * alone / per_token;
+  const double room = (stretch_ - 1) * kMargin * alone.seconds / per_token;
   return std::clamp(static_cast<int64_t>(std::min(room, 1e9)), std::min(kLeastTokens, limit),
                     limit);
 }
 
 void StepPace::observe(int64_t streams, int64_t prefill_tokens, double seconds) {
-  if (prefill_tokens == 0 && streams > 0) {
-    const auto i = static_cast<size_t>(bucket(streams));
-    learn(seconds_[i], seconds);
-    streams_[i] = static_cast<double>(streams);
+  Alone& alone = alone_[static_cast<size_t>(bucket(streams))];
+  if (streams > 0 && prefill_tokens == 0) {
+    learn(alone.seconds, seconds);
+    alone.mixed_since = 0;
   } else if (streams == 0 && prefill_tokens > 0) {
     learn(per_token_alone_, seconds / static_cast<double>(prefill_tokens));
   } else if (prefill_tokens > 0) {
+    ++alone.mixed_since;
+    if (alone.seconds == 0) return;
     // A step faster than thought possible says that prompt tokens cost next to nothing.
-    const double extra = std::max(seconds - stream_seconds(streams), seconds * 0.01);
+    const double extra = std::max(seconds - alone.seconds, seconds * 0.01);
     learn(per_token_mixed_, extra / static_cast<double>(prefill_tokens));
   }
 }

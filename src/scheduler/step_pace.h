@@ -22,14 +22,14 @@ class StepPace {
  private:
   static constexpr int kBuckets = 64;
   static int bucket(int64_t streams);
-  // What a step of so many streams alone takes at least, going by the nearest numbers known; 0:
-  // nothing is known.
-  double stream_seconds(int64_t streams) const;
 
+  struct Alone {
+    double seconds = 0;       // a step of so many streams without prefill; 0: not met yet
+    int64_t mixed_since = 0;  // steps with prefill since it was last measured
+  };
   double stretch_;
-  std::array<double, kBuckets> seconds_ = {};  // of steps without prefill, by number of streams
-  std::array<double, kBuckets> streams_ = {};  // the numbers these were measured at
-  double per_token_mixed_ = 0;                 // of prompt tokens beside streams
+  std::array<Alone, kBuckets> alone_ = {};  // by number of streams
+  double per_token_mixed_ = 0;              // of prompt tokens beside streams
   double per_token_alone_ = 0;
 };
 
