@@ -94,8 +94,9 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   model_options.path = wanted.path;
   auto loaded = std::make_shared<LoadedModel>(TRY(load_for_running(model_options)));
   auto served = std::make_shared<server::ServedModel>();
+  const int64_t tokens_cached = TRY(cache_tokens(*loaded));
   auto engine = TRY(loaded->make_engine({.context = 0,
-                                         .cache_tokens = TRY(cache_tokens(*loaded)),
+                                         .cache_tokens = tokens_cached,
                                          .max_step_tokens = options_.step_tokens,
                                          .max_sequences = options_.parallel,
                                          .max_logit_rows = options_.parallel}));
@@ -130,7 +131,8 @@ Result<std::unique_ptr<Serving>> Serving::create(ServingOptions options) {
   ServingOptions& o = serving->options_;
   if (o.models.empty()) o.models.push_back({.name = kEmbeddedName, .path = ""});
   for (const ModelToServe& wanted : o.models) {
-    TRY(serving->models_.add(TRY(serving->load(wanted))));
+    auto model = TRY(serving->load(wanted));
+    TRY(serving->models_.add(std::move(model)));
   }
   serving->authenticator_ = std::make_unique<server::OpenAuthenticator>();
   serving->api_ = std::make_unique<server::ApiContext>(
