@@ -54,9 +54,10 @@ Status serve(const std::string& path, int64_t parallel, int io_threads) {
     views.push_back(loops.back().get());
   }
   server::ModelSet models;
-  TRY(models.add(TRY(fake_model(path, parallel, [views] {
+  auto model = TRY(fake_model(path, parallel, [views] {
     for (server::IoLoop* loop : views) loop->flush();
-  }))));
+  }));
+  TRY(models.add(std::move(model)));
   server::OpenAuthenticator authenticator;
   const server::HttpLimits limits;
   server::ApiContext api{.models = models,

@@ -95,8 +95,9 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   model_options.path = wanted.path;
   auto loaded = std::make_shared<LoadedModel>(TRY(load_for_running(model_options)));
   auto served = std::make_shared<server::ServedModel>();
+  const int64_t tokens_cached = TRY(cache_tokens(*loaded));
   auto engine = TRY(loaded->make_engine({.context = 0,
-                                         .cache_tokens = TRY(cache_tokens(*loaded)),
+                                         .cache_tokens = tokens_cached,
                                          .max_step_tokens = options_.step_tokens,
                                          .max_sequences = options_.parallel,
                                          .max_logit_rows = options_.parallel}));
