@@ -63,7 +63,7 @@ neon: deps-test deps-neon ## the kernels cross-built for 64-bit ARM, run under q
 
 fuzz: deps-test deps-fuzz ## every fuzz target for FUZZ_SECONDS (60)
 	@$(call configure,fuzz,build-fuzz)
-	@$(call compile,build-fuzz)
+	@cmake --build build-fuzz -j $(JOBS) --target fuzzers
 	@tools/fuzz.py --seconds $(FUZZ_SECONDS) --jobs $(JOBS) $(if $(FUZZ_REPORT),--report $(FUZZ_REPORT))
 
 bench: deps-test ## prefill and decode speed of the embedded model, then the micro-benchmarks
