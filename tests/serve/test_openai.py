@@ -9,6 +9,7 @@ from openai import AsyncOpenAI, OpenAI
 from server import MODEL, SLOWER, ServeTest, main
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+STORY = [{"role": "user", "content": "Tell me a short story about a fox."}]
 
 
 class OpenAiTest(ServeTest):
@@ -62,7 +63,7 @@ class OpenAiTest(ServeTest):
 
     def test_seed(self):
         def texts(seed):
-            answer = self.chat(seed=seed, temperature=1.5, max_tokens=12, n=2)
+            answer = self.chat(messages=STORY, seed=seed, temperature=1.5, max_tokens=24, n=2)
             return [choice.message.content for choice in answer.choices]
         first = texts(7)
         self.assertEqual(first, texts(7))
@@ -109,12 +110,11 @@ class OpenAiTest(ServeTest):
         self.assertNotEqual(banned.choices[0].logprobs.content[0].token, content[0].token)
 
     def test_penalties(self):
-        ask = [{"role": "user", "content": "Tell me a short story about a fox."}]
-        plain = self.chat(messages=ask, max_tokens=60).choices[0].message.content
+        plain = self.chat(messages=STORY, max_tokens=60).choices[0].message.content
         for name in ("presence_penalty", "frequency_penalty"):
-            changed = self.chat(messages=ask, max_tokens=60, **{name: 2.0}).choices[0].message.content
+            changed = self.chat(messages=STORY, max_tokens=60, **{name: 2.0}).choices[0].message.content
             self.assertNotEqual(plain, changed, name)
-        repeated = self.chat(messages=ask, max_tokens=60, extra_body={"repeat_penalty": 1.8, "repeat_last_n": -1})
+        repeated = self.chat(messages=STORY, max_tokens=60, extra_body={"repeat_penalty": 1.8, "repeat_last_n": -1})
         self.assertNotEqual(plain, repeated.choices[0].message.content)
 
     def test_sampler_fields_of_llama_cpp(self):
