@@ -6,7 +6,7 @@
 #include <random>
 
 #include "app/feed.h"
-#include "app/json_writer.h"
+#include "base/json_writer.h"
 #include "formats/quant/quant_table.h"
 
 namespace realm {
