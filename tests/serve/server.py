@@ -83,8 +83,9 @@ class Server:
                     return Reply(got)
                 got += piece
 
-    def stop(self) -> int:
-        if self.process.poll() is None:
+    def stop(self, ask: bool = True) -> int:
+        """Its exit status; `ask` is false where it has been told to end already."""
+        if ask and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(timeout=60 * SLOWER)

@@ -19,7 +19,7 @@ class AnthropicTest(ServeTest):
         kwargs.setdefault("model", MODEL)
         kwargs.setdefault("messages", QUESTION)
         kwargs.setdefault("max_tokens", 64)
-        kwargs.setdefault("temperature", 0)
+        kwargs.setdefault("extra_body", {"temperature": 0})
         return self.client.messages.create(**kwargs)
 
     def test_answers(self):
@@ -59,7 +59,8 @@ class AnthropicTest(ServeTest):
 
     def test_stream(self):
         whole = self.create()
-        with self.client.messages.stream(model=MODEL, messages=QUESTION, max_tokens=64, temperature=0) as stream:
+        with self.client.messages.stream(model=MODEL, messages=QUESTION, max_tokens=64,
+                                         extra_body={"temperature": 0}) as stream:
             events = list(stream)
             final = stream.get_final_message()
         self.assertEqual(final.content[0].text, whole.content[0].text)
@@ -72,7 +73,7 @@ class AnthropicTest(ServeTest):
 
     def test_errors(self):
         for kind, kwargs in ((anthropic.NotFoundError, {"model": "nothing"}),
-                             (anthropic.BadRequestError, {"temperature": -1}),
+                             (anthropic.BadRequestError, {"extra_body": {"temperature": -1}}),
                              (anthropic.BadRequestError, {"messages": []}),
                              (anthropic.BadRequestError, {"max_tokens": 0}),
                              (anthropic.BadRequestError, {"tools": [{"name": "f", "input_schema": {}}]}),
@@ -81,7 +82,8 @@ class AnthropicTest(ServeTest):
             with self.assertRaises(kind) as caught:
                 self.create(**kwargs)
             self.assertEqual(caught.exception.body["type"], "error")
-            self.assertIn(next(iter(kwargs)), caught.exception.body["error"]["message"])
+            field = next(iter(kwargs.get("extra_body", kwargs)))
+            self.assertIn(field, caught.exception.body["error"]["message"])
 
 
 if __name__ == "__main__":

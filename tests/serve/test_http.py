@@ -66,7 +66,7 @@ class HttpTest(ServeTest):
             for body in bodies:
                 with self.subTest(path=path, body=body[:40]):
                     reply = self.server.request("POST", path, body)
-                    self.assertEqual(reply.status, 404 if b'"x"' not in body and reply.status == 404 else 400, reply)
+                    self.assertEqual(reply.status, 400, reply)
                     self.assertTrue(reply.json()["error"])
         self.assert_alive()
 
@@ -112,7 +112,7 @@ class HttpTest(ServeTest):
                              (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
                              (b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
                               b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-                             (b"POST /tokenize HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+                             (b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
                              (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)):
             with self.subTest(data=data[:60]):
                 reply = self.server.raw(data)

@@ -111,7 +111,7 @@ class LifetimeTest(unittest.TestCase):
         self.assertEqual({reply.json()["usage"]["completion_tokens"] for reply in replies}, {200})
         self.assertEqual(idle.recv(10), b"", "an idle connection is closed")
         idle.close()
-        self.assertEqual(server.stop(), 0)
+        self.assertEqual(server.stop(ask=False), 0)
 
     def test_a_drain_has_an_end(self):
         server = Server("--ctx", "8192", "--drain-seconds", "0")
@@ -126,7 +126,7 @@ class LifetimeTest(unittest.TestCase):
             while piece := sock.recv(65536):
                 got += piece
         self.assertIn(b"the server is shutting down", got, "a stream that is cut says so")
-        self.assertEqual(server.stop(), 0)
+        self.assertEqual(server.stop(ask=False), 0)
 
     def test_a_full_queue_is_429(self):
         with Server("--ctx", "2048", "--parallel", "1", "--queue", "1") as server:

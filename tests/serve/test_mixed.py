@@ -9,7 +9,7 @@ import time
 
 from server import MODEL, SANITIZED, SLOWER, ServeTest, main
 
-REQUESTS = int(os.environ.get("REALM_MIXED") or (150 if SANITIZED else 600))
+REQUESTS = int(os.environ.get("REALM_MIXED") or (100 if SANITIZED else 250))
 AT_ONCE = 48
 WORDS = "fox river stone seven green walk song house cloud north bread light".split()
 

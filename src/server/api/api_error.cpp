@@ -76,6 +76,8 @@ std::string_view error_type(int status) {
       return "rate_limit_error";
     case 503:
       return "service_unavailable";
+    case 505:
+      return "invalid_request_error";
     default:
       return status < 500 ? "invalid_request_error" : "server_error";
   }

@@ -20,7 +20,7 @@ boost::json::object parse(const std::string& text) {
 
 TEST(ParseBody, RefusesWhatIsNoPlainObject) {
   boost::json::object out;
-  for (const std::string text :
+  for (const std::string& text :
        {std::string(""), std::string("[]"), std::string("{"), std::string("{} {}"),
         std::string("{\"a\": 1, \"a\": 2}"), std::string("{\"a\": \"\xff\"}"),
         std::string("{\"a\": 1e999999}x"), std::string(100, '['),

@@ -94,7 +94,9 @@ void read_sampling(FieldReader& fields, SamplingParams& params) {
       }();
       if (!value) continue;
       if (const Status set = set_sampling_field(params, field, *value); !set.ok()) {
-        if (!fields.error()) fields.error() = bad_field(fields.param(name), set.error().message);
+        // "top_p must be ...": the field's place in the request is fail()'s to say.
+        const std::string& message = set.error().message;
+        fields.fail(name, message.substr(message.find(' ') + 1));
       }
     }
   }

@@ -297,9 +297,11 @@ void ollama_show(Call& call) {
   FieldReader fields(body, "", error);
   const auto older = fields.text("name");
   const std::string name = fields.text("model").value_or(older.value_or(""));
+  if (name.empty()) fields.fail("model", "is required");
   fields.boolean("verbose");
   fields.finish();
-  const auto model = find_model(call.api, call.principal, plain_name(name), error);
+  const auto model =
+      error ? nullptr : find_model(call.api, call.principal, plain_name(name), error);
   if (error) return call.respond(*error);
   JsonWriter json;
   json.begin_object().text("modelfile", "").text("parameters", "").text("template", "");

@@ -16,7 +16,7 @@ TEST(Routes, AreFoundByTheirExactPath) {
   for (const Route& route : routes()) {
     EXPECT_EQ(find_route(route.method, route.path, other), &route) << route.path;
     if (route.path.ends_with("}")) continue;
-    for (const std::string path :
+    for (const std::string& path :
          {std::string(route.path) + "/", "/" + std::string(route.path),
           std::string(route.path) + "%20", "//" + std::string(route.path.substr(1)),
           std::string(route.path) + "/../x"}) {
