@@ -274,6 +274,7 @@ void Metrics::request_ended(const RequestReport& report) {
   f.tenant_cached.Add(tenant).Increment(static_cast<double>(report.cached_tokens));
   f.tenant_generated.Add(tenant).Increment(static_cast<double>(report.generated_tokens));
   f.tenant_queue.Add(tenant, kSpans).Observe(report.queue_seconds);
+  f.tenant_guest.Add(tenant);  // at 0 for tenants without programs
   Labels with_status = tenant;
   with_status["status"] = report.outcome;
   f.tenant_requests.Add(with_status).Increment();
