@@ -49,8 +49,11 @@ class AuthMatrix : public TenantStoreTest {
 
   static HttpRequest request(std::string_view method, const std::string& path,
                              std::vector<HttpHeader> headers = {}) {
-    return {
-        .method = std::string(method), .target = path, .path = path, .headers = std::move(headers)};
+    HttpRequest made;
+    made.method = method;
+    made.target = made.path = path;
+    made.headers = std::move(headers);
+    return made;
   }
   static HttpHeader bearer(const std::string& key) { return {"authorization", "Bearer " + key}; }
 
