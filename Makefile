@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .PHONY: build demo test asan tsan neon fuzz bench lint format clean help \
-        deps-test deps-lint deps-fuzz deps-neon
+        deps-test deps-lint deps-fuzz deps-neon deps-cuda
 
 # Objects are shared between clones: ccache sees paths relative to the checkout.
 export CCACHE_BASEDIR := $(CURDIR)
@@ -39,7 +39,7 @@ build: deps-test ## build/realm, optimised (the default)
 demo: build ## let the embedded model answer questions on the terminal
 	@tools/demo.sh
 
-test: deps-test deps-neon ## build everything, run every test (cross-built NEON kernels too)
+test: deps-test deps-neon deps-cuda ## build everything, run every test (cross-built NEON kernels too)
 	@$(call configure,neon,build-neon)
 	@$(call compile,build-neon)
 	@$(call configure,release,build)
@@ -92,3 +92,5 @@ deps-fuzz:
 	@tools/install_deps.sh fuzz
 deps-neon:
 	@tools/install_deps.sh neon
+deps-cuda:
+	@tools/install_deps.sh cuda

@@ -2,7 +2,9 @@
 # Installs what a make target needs, with apt-get, and nothing where it is all there already (then it
 # asks no registry, so a second run is instant and works offline).
 #
-#   tools/install_deps.sh build [test] [lint] [fuzz] [neon]
+#   tools/install_deps.sh build [test] [lint] [fuzz] [neon] [cuda]
+#
+# cuda: NVIDIA's compiler, where no nvcc is installed, from PyPI into a private folder of the user's cache.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +14,7 @@ declare -A packages=(
   [test]="libgtest-dev libgmock-dev libbenchmark-dev python3"
   [lint]="clang-format clang-tidy python3 git"
   [fuzz]="clang libclang-rt-14-dev"
+  [cuda]="python3 python3-venv"
   [neon]="g++-aarch64-linux-gnu libstdc++-12-dev-arm64-cross libc6-dev-arm64-cross qemu-user googletest"
 )
 
@@ -49,3 +52,14 @@ fi
 # The Rust toolchain that ffi/ needs (Debian's own is too old).
 if [[ " $* " == *" build "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh; fi
 if [[ " $* " == *" lint "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh lint; fi
+
+# NVIDIA's compiler. Without it the program is built without its CUDA backend.
+install_nvcc() {
+  local version=13.0 folder="${XDG_CACHE_HOME:-$HOME/.cache}/realm/cuda-13.0"
+  if command -v nvcc >/dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then return; fi
+  if compgen -G "$folder/lib/python3*/site-packages/nvidia/cu13/bin/nvcc" >/dev/null; then return; fi
+  echo "Installing cuda-toolkit $version into $folder"
+  python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl,cudart]==$version.*"
+}
+if [[ " $* " == *" cuda "* ]]; then install_nvcc; fi

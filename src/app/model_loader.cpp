@@ -7,6 +7,7 @@
 
 #include "app/embedded_model.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/cuda_backend.h"
 #include "formats/gguf.h"
 #include "formats/open_model.h"
 
@@ -16,9 +17,17 @@ namespace {
 constexpr int64_t kDefaultContextMax = 8192;
 
 Result<std::unique_ptr<Backend>> make_backend(const ModelOptions& options, int& threads) {
-  if (options.backend != "auto" && options.backend != "cpu") {
+  if (options.backend != "auto" && options.backend != "cpu" && options.backend != "cuda") {
     return Error{ErrorCode::kInvalidArgument,
-                 "backend '" + options.backend + "' is not in this build; it has: cpu"};
+                 "backend '" + options.backend + "' is not one of auto, cpu, cuda"};
+  }
+  // A person who names an instruction set wants the CPU.
+  if (options.backend == "cuda" || (options.backend == "auto" && options.cpu_isa.empty())) {
+    auto gpu = cuda::CudaBackend::create({});
+    if (gpu.ok()) return std::unique_ptr<Backend>(std::move(gpu).value());
+    const ErrorCode code = gpu.error().code;
+    const bool absent = code == ErrorCode::kUnavailable || code == ErrorCode::kUnsupported;
+    if (options.backend == "cuda" || !absent) return gpu.error().at("backend cuda");
   }
   cpu::CpuOptions cpu_options{.num_threads = options.threads, .isa = cpu::best_isa()};
   if (!options.cpu_isa.empty()) cpu_options.isa = TRY(cpu::parse_isa(options.cpu_isa));

@@ -20,7 +20,7 @@ namespace realm {
 
 struct ModelOptions {
   std::string path = {};         // GGUF file or Hugging Face folder; empty: the embedded realm-tiny
-  std::string backend = "auto";  // auto or cpu
+  std::string backend = "auto";  // auto, cpu or cuda
   int threads = 0;               // 0: every usable core
   std::string cpu_isa = {};      // empty: the best this processor has (debugging aid)
   int64_t context = 0;           // tokens; 0: default_context()

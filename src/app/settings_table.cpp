@@ -72,8 +72,9 @@ std::vector<SettingRow> make_table() {
        .type = kChoice,
        .fallback = "auto",
        .placeholder = {},
-       .choices = {"auto", "cpu"},
-       .help = "what the model runs on"},
+       .choices = {"auto", "cpu", "cuda"},
+       .help =
+           "what the model runs on; auto is the GPU where there is one that this build can use"},
       {.name = "threads",
        .synonyms = "-t",
        .group = kModel,

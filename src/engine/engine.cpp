@@ -114,14 +114,15 @@ Status Engine::allocate(int32_t num_pages) {
   staging_.resize(layout.total);
   // Dry runs size the scratch: the most tokens with the most logits is the largest step.
   const StepProgram largest =
-      TRY(build({options_.max_step_tokens, options_.max_sequences, options_.max_logit_rows}));
+      TRY(build({options_.max_step_tokens, options_.max_sequences, options_.max_logit_rows, true}));
   scratch_ = TRY(backend_.allocate(largest.program.scratch_bytes));
   logits_.resize(static_cast<size_t>(options_.max_logit_rows * model_->info().vocab_size));
   return {};
 }
 
 StepInputs Engine::input_views(const Shape& shape) const {
-  const auto [tokens, sequences, rows] = shape;
+  const auto [tokens, sequences, rows, greedy] = shape;
+  (void)greedy;
   const InputLayout layout(options_, max_pages_);
   std::byte* base = inputs_.data.get();
   return StepInputs{
@@ -136,14 +137,11 @@ StepInputs Engine::input_views(const Shape& shape) const {
 
 Result<Engine::StepProgram> Engine::build(const Shape& shape) const {
   ProgramBuilder builder;
-  TensorView logits = model_->forward(builder, input_views(shape), cache_);
-  StepProgram step{.program = TRY(builder.finish()), .logits = {}};
-  // The logits' place is that of the last op's output.
-  for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
-    if (written) step.logits = view;
-  });
-  CHECK(step.logits.dim(0) == logits.dim(0) && step.logits.dim(1) == logits.dim(1));
-  return step;
+  const TensorView logits = model_->forward(builder, input_views(shape), cache_);
+  if (std::get<3>(shape)) {
+    builder.add(ArgMax{.x = logits, .out = builder.scratch({logits.dim(0)}, DType::kI32)});
+  }
+  return StepProgram{.program = TRY(builder.finish()), .output = {}, .prepared = nullptr};
 }
 
 Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
@@ -151,9 +149,11 @@ Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
   StepProgram step = TRY(build(shape));
   CHECK(step.program.scratch_bytes <= scratch_.size_bytes);
   ProgramBuilder::place(step.program, scratch_.data.get());
+  // The output is that of the last op.
   for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
-    if (written) step.logits = view;
+    if (written) step.output = view;
   });
+  step.prepared = TRY(backend_.prepare(step.program.ops));
   if (programs_.size() >= kMaxPrograms) programs_.clear();
   return &programs_.emplace(shape, std::move(step)).first->second;
 }
@@ -181,7 +181,7 @@ Status Engine::check(std::span<const StepItem> items) const {
   return {};
 }
 
-Result<StepLogits> Engine::step(std::span<const StepItem> items) {
+Result<Engine::Done> Engine::run(std::span<const StepItem> items, bool greedy) {
   TRY(check(items));
   const InputLayout layout(options_, max_pages_);
   std::byte* base = staging_.data();
@@ -216,21 +216,38 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items) {
   // cost is that of one token.
   if (num_rows == 0) logit_rows[0] = num_tokens - 1;
   const StepProgram* step =
-      TRY(program_for({num_tokens, num_sequences, std::max(num_rows, int32_t{1})}));
+      TRY(program_for({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), greedy}));
   TRY(backend_.upload(inputs_.data.get(), staging_));
-  TRY(backend_.run(step->program.ops));
+  TRY(step->prepared->run());
   for (const StepItem& item : items) item.sequence->append(item.tokens);
-  StepLogits logits{.values = {}, .rows = num_rows, .vocab = model_->info().vocab_size};
+  return Done{step, num_rows};
+}
+
+Error Engine::not_finite() const {
+  const Status weights = check_weights(model_->file());
+  if (!weights.ok()) return weights.error();
+  return Error{ErrorCode::kBadModel,
+               "the model's logits are not finite numbers, although its weights are: its "
+               "hyper-parameters do not fit it, or its activations overflow"};
+}
+
+Result<StepLogits> Engine::step(std::span<const StepItem> items) {
+  const Done done = TRY(run(items, false));
+  StepLogits logits{.values = {}, .rows = done.rows, .vocab = model_->info().vocab_size};
   const std::span<float> values(logits_.data(), static_cast<size_t>(logits.rows * logits.vocab));
-  TRY(backend_.download(std::as_writable_bytes(values), step->logits.data));
-  if (!all_finite(values)) {
-    TRY(check_weights(model_->file()));
-    return Error{ErrorCode::kBadModel,
-                 "the model's logits are not finite numbers, although its weights are: its "
-                 "hyper-parameters do not fit it, or its activations overflow"};
-  }
+  TRY(backend_.download(std::as_writable_bytes(values), done.program->output.data));
+  if (!all_finite(values)) return not_finite();
   logits.values = values;
   return logits;
+}
+
+Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items) {
+  const Done done = TRY(run(items, true));
+  std::vector<Token> tokens(static_cast<size_t>(done.rows));
+  static_assert(sizeof(Token) == sizeof(int32_t));
+  TRY(backend_.download(std::as_writable_bytes(std::span(tokens)), done.program->output.data));
+  if (std::find(tokens.begin(), tokens.end(), -1) != tokens.end()) return not_finite();
+  return tokens;
 }
 
 Status Engine::copy_pages(std::span<const std::pair<PageId, PageId>> pairs) {

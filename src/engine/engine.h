@@ -56,6 +56,9 @@ class Engine {
   // Runs the items (at least one token in all) and appends their tokens to their sequences.
   // Errors: kInvalidArgument for a token id out of range (nothing has been changed then).
   Result<StepLogits> step(std::span<const StepItem> items);
+  // The same, giving the likeliest token of each row that `items` want: greedy decoding, without
+  // the rows' leaving the device.
+  Result<std::vector<Token>> step_greedy(std::span<const StepItem> items);
   Status copy_pages(std::span<const std::pair<PageId, PageId>> pairs);
 
   const Model& model() const { return *model_; }
@@ -68,10 +71,17 @@ class Engine {
  private:
   struct StepProgram {
     Program program;
-    TensorView logits;
+    TensorView output;                          // logits, or the chosen tokens
+    std::unique_ptr<PreparedProgram> prepared;  // of placed programs
   };
-  // Tokens, sequences, logit rows: a program depends on nothing else of a step.
-  using Shape = std::tuple<int64_t, int64_t, int64_t>;
+  // Tokens, sequences, logit rows, whether tokens are chosen: a program depends on nothing else of
+  // a step.
+  using Shape = std::tuple<int64_t, int64_t, int64_t, bool>;
+  // A step that has been run; of `rows` rows its output can be downloaded.
+  struct Done {
+    const StepProgram* program;
+    int64_t rows;
+  };
 
   Engine(std::shared_ptr<const Model> model, Backend& backend, const EngineOptions& options,
          int32_t num_pages);
@@ -80,6 +90,8 @@ class Engine {
   Result<StepProgram> build(const Shape& shape) const;
   Result<const StepProgram*> program_for(const Shape& shape);
   Status check(std::span<const StepItem> items) const;
+  Result<Done> run(std::span<const StepItem> items, bool greedy);
+  Error not_finite() const;
 
   std::shared_ptr<const Model> model_;
   Backend& backend_;

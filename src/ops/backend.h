@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "ops/op.h"
@@ -16,6 +17,14 @@ namespace realm {
 struct Buffer {
   std::shared_ptr<std::byte> data;  // device address; only backends dereference it
   size_t size_bytes = 0;
+};
+
+// A list of ops that will run many times: a backend may fuse them, or record them once and replay.
+class PreparedProgram {
+ public:
+  virtual ~PreparedProgram() = default;
+  // As Backend::run of the ops it was prepared from.
+  virtual Status run() = 0;
 };
 
 class Backend {
@@ -36,6 +45,9 @@ class Backend {
 
   // Runs the ops in order; returns when their results are visible to download().
   virtual Status run(std::span<const Op> ops) = 0;
+
+  // The same for a list that is run again and again; the backend outlives the result.
+  virtual Result<std::unique_ptr<PreparedProgram>> prepare(std::span<const Op> ops);
 };
 
 }  // namespace realm

@@ -1,6 +1,8 @@
 // The cases of every op but attention (attention_cases.cpp), op by op.
 #include "ops/cases.h"
 
+#include <cmath>
+
 #include "formats/quant/quant_table.h"
 #include "ops/case_builder.h"
 #include "ops/case_list.h"
@@ -320,6 +322,26 @@ void elementwise_cases(std::vector<CaseRow>& rows) {
   }
 }
 
+void argmax_cases(std::vector<CaseRow>& rows) {
+  for (const int64_t n : {1, 33, 5000}) {
+    rows.push_back(
+        {"argmax", count("n", n), [n] {
+           CaseBuilder b(55);
+           return b.finish(ArgMax{.x = b.floats({4, n}, {12, 4}), .out = b.ints({-7, -7, -7, -7})});
+         }});
+  }
+  rows.push_back({"argmax", "equal ones, and a row that is not finite", [] {
+                    CaseBuilder b(56);
+                    std::vector<float> values(2 * 70, 1.0f);
+                    values[9] = values[40] = 3.0f;
+                    values[75] = INFINITY;
+                    OpCase made = b.finish(ArgMax{.x = b.values(values), .out = b.ints({-7, -7})});
+                    auto& op = std::get<ArgMax>(made.op);
+                    op.x = make_view(op.x.data, DType::kF32, {2, 70});
+                    return made;
+                  }});
+}
+
 void scale_cases(std::vector<CaseRow>& rows) {
   for (const float cap : {0.0f, 30.0f}) {
     const std::string name = cap > 0 ? "capped" : "scaled";
@@ -429,6 +451,7 @@ const std::vector<CaseRow>& check_cases() {
     kv_cases(rows);
     attention_check_cases(rows);
     elementwise_cases(rows);
+    argmax_cases(rows);
     scale_cases(rows);
     moe_check_cases(rows);
     return rows;

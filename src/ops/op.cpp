@@ -265,6 +265,14 @@ Status check(const Add& op) {
   return {};
 }
 
+Status check(const ArgMax& op) {
+  if (!is_f32(op.x, 2) || op.x.dim(1) < 1) return wrong("argmax", "x", op.x);
+  if (op.out.dtype != DType::kI32 || op.out.rank != 1 || op.out.dim(0) != op.x.dim(0)) {
+    return wrong("argmax", "out", op.out);
+  }
+  return {};
+}
+
 Status check(const Scale& op) {
   if (!is_f32(op.x, 2)) return wrong("scale", "x", op.x);
   if (!is_f32(op.out, 2) || !same_shape(op.x, op.out)) return wrong("scale", "out", op.out);
@@ -294,6 +302,7 @@ struct Name {
   const char* operator()(const Scale&) const { return "scale"; }
   const char* operator()(const Copy&) const { return "copy"; }
   const char* operator()(const CopyPages&) const { return "copy_pages"; }
+  const char* operator()(const ArgMax&) const { return "argmax"; }
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "base/result.h"
+#include "ops/argmax.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/gather.h"
@@ -19,7 +20,7 @@ namespace realm {
 
 using Op = std::variant<GatherRows, RmsNorm, LayerNorm, MatMul, SelectExperts, ExpertMatMul,
                         CombineExperts, RopeTable, Rope, StoreKv, Attention, GatedActivation, Add,
-                        Scale, Copy, CopyPages>;
+                        Scale, Copy, CopyPages, ArgMax>;
 
 const char* op_name(const Op& op);
 

@@ -57,6 +57,7 @@ Status run(Context&, const Add&);
 Status run(Context&, const Scale&);
 Status run(Context&, const Copy&);
 Status run(Context&, const CopyPages&);
+Status run(Context&, const ArgMax&);
 
 class CpuBackend final : public Backend {
  public:

@@ -1,0 +1,183 @@
+// realm-steps: whole engine steps of a model of a real shape with random weights, on a backend.
+//   realm-steps --preset llama-8b --type Q4_K_M --backend cuda --dir /dev/shm p2048 d1 d8 d1@32768
+// pN is a prefill step of N tokens, dB a decode step of B sequences, at 512 cached tokens or those
+// after the @. Prints the median of the steps' times and what they come to in tokens a second.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <random>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/cuda_backend.h"
+#include "engine/engine.h"
+#include "formats/gguf.h"
+#include "formats/synth.h"
+
+namespace realm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Test {
+  bool decode = false;
+  int64_t count = 1, depth = 0;
+  std::string name;
+};
+
+struct Options {
+  std::string preset = "llama-8b", type = "Q4_K_M", backend = "cuda", directory = "/tmp";
+  std::string kv = "f16";
+  int layers = 0, steps = 24;
+  std::vector<Test> tests;
+};
+
+Result<Test> parse_test(const std::string& text) {
+  Test test{.decode = text[0] == 'd', .count = 0, .depth = text[0] == 'd' ? 512 : 0, .name = text};
+  char* end = nullptr;
+  test.count = std::strtol(text.c_str() + 1, &end, 10);
+  if (*end == '@') test.depth = std::strtol(end + 1, &end, 10);
+  if ((text[0] != 'd' && text[0] != 'p') || *end != 0 || test.count < 1 || test.depth < 0) {
+    return Error{ErrorCode::kInvalidArgument, "no test '" + text + "': p2048, d8, d1@32768"};
+  }
+  return test;
+}
+
+Result<Options> parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (!name.starts_with("--")) {
+      options.tests.push_back(TRY(parse_test(name)));
+      continue;
+    }
+    if (++i == argc) return Error{ErrorCode::kInvalidArgument, name + " needs a value"};
+    const std::string value = argv[i];
+    if (name == "--preset")
+      options.preset = value;
+    else if (name == "--type")
+      options.type = value;
+    else if (name == "--backend")
+      options.backend = value;
+    else if (name == "--dir")
+      options.directory = value;
+    else if (name == "--kv")
+      options.kv = value;
+    else if (name == "--layers")
+      options.layers = std::atoi(value.c_str());
+    else if (name == "--steps")
+      options.steps = std::atoi(value.c_str());
+    else
+      return Error{ErrorCode::kInvalidArgument, "there is no option '" + name + "'"};
+  }
+  return options;
+}
+
+Result<std::unique_ptr<Backend>> make_backend(const std::string& name) {
+  if (name == "cuda") return std::unique_ptr<Backend>(TRY(cuda::CudaBackend::create({})));
+  return std::unique_ptr<Backend>(TRY(cpu::CpuBackend::create({})));
+}
+
+class Bench {
+ public:
+  Bench(const Options& options, Backend& backend, std::shared_ptr<const Model> model)
+      : options_(options), backend_(backend), model_(std::move(model)) {}
+
+  Status run(const Test& test) {
+    const int64_t sequences = test.decode ? test.count : 1;
+    const int64_t step = test.decode ? 1 : test.count;
+    const int64_t context = test.depth + (test.decode ? options_.steps + 8 : step);
+    DType kv = DType::kF16;
+    if (options_.kv == "f32") kv = DType::kF32;
+    if (options_.kv == "q8_0") kv = DType::kQ8_0;
+    const auto engine = TRY(Engine::create(model_, backend_,
+                                           {.context = context,
+                                            .cache_tokens = sequences * (context + kPageTokens),
+                                            .max_step_tokens = std::max(sequences, step),
+                                            .max_sequences = sequences,
+                                            .max_logit_rows = sequences,
+                                            .kv_type = kv}));
+    std::vector<Sequence> all;
+    std::vector<std::pair<PageId, PageId>> copies;
+    for (int64_t i = 0; i < sequences; ++i) {
+      Sequence& sequence = all.emplace_back(engine->pages());
+      TRY(sequence.reserve(test.depth, copies));
+      // What is cached does not change the time of a step.
+      sequence.append(random_tokens(test.depth));
+    }
+    std::vector<double> seconds;
+    const int repeats = test.decode ? options_.steps : 6;
+    for (int i = 0; i < repeats + 3; ++i) {
+      std::vector<std::vector<Token>> tokens;
+      std::vector<StepItem> items;
+      for (Sequence& sequence : all) {
+        if (!test.decode) sequence.truncate(test.depth);
+        TRY(sequence.reserve(step, copies));
+        tokens.push_back(random_tokens(step));
+      }
+      for (size_t s = 0; s < all.size(); ++s) {
+        items.push_back({.sequence = &all[s], .tokens = tokens[s], .logits = WantLogits::kLast});
+      }
+      const auto start = Clock::now();
+      TRY(engine->step_greedy(items));
+      if (i >= 3) seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    }
+    std::sort(seconds.begin(), seconds.end());
+    const double median = seconds[seconds.size() / 2];
+    std::printf("%-12s %-8s %-10s kv %-5s %10.3f ms  %10.1f tok/s   (%.3f .. %.3f ms)\n",
+                options_.preset.c_str(), options_.type.c_str(), test.name.c_str(),
+                options_.kv.c_str(), median * 1e3, static_cast<double>(test.count) / median,
+                seconds.front() * 1e3, seconds.back() * 1e3);
+    std::fflush(stdout);
+    return {};
+  }
+
+ private:
+  std::vector<Token> random_tokens(int64_t count) {
+    std::vector<Token> tokens(static_cast<size_t>(count));
+    for (Token& token : tokens) {
+      token = static_cast<Token>(random_() % static_cast<uint64_t>(model_->info().vocab_size));
+    }
+    return tokens;
+  }
+
+  const Options& options_;
+  Backend& backend_;
+  std::shared_ptr<const Model> model_;
+  std::mt19937_64 random_{1};
+};
+
+Status run(int argc, char** argv) {
+  const Options options = TRY(parse(argc, argv));
+  const std::string path = options.directory + "/" + options.preset + "-" + options.type + "-" +
+                           std::to_string(options.layers) + ".gguf";
+  if (!std::filesystem::exists(path)) {
+    TRY(write_synthetic_model(path, {.preset = options.preset,
+                                     .type = options.type,
+                                     .layers = options.layers,
+                                     .seed = 1,
+                                     .on_tensor = {}}));
+  }
+  const auto backend = TRY(make_backend(options.backend));
+  const std::shared_ptr<const TensorDirectory> file = TRY(open_gguf(path));
+  const auto start = Clock::now();
+  const std::shared_ptr<const Model> model = TRY(load_model(file, *backend));
+  std::printf("%s: %s loaded in %.2f s, %.2f GB read for a token\n", backend->name().c_str(),
+              path.c_str(), std::chrono::duration<double>(Clock::now() - start).count(),
+              static_cast<double>(model->info().bytes_per_token) / 1e9);
+  Bench bench(options, *backend, model);
+  for (const Test& test : options.tests) TRY(bench.run(test));
+  return {};
+}
+
+}  // namespace
+}  // namespace realm
+
+int main(int argc, char** argv) {
+  const auto status = realm::run(argc, argv);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "realm-steps: %s\n", status.error().message.c_str());
+  return status.error().code == realm::ErrorCode::kInvalidArgument ? 2 : 1;
+}

@@ -1,0 +1,85 @@
+// What the attention kernels share: the op as plain numbers.
+#pragma once
+
+#include "backends/cuda/context.cuh"
+
+namespace realm::cuda {
+
+struct AttentionArgs {
+  const std::byte* q;
+  const std::byte *k_cache, *v_cache;
+  const int32_t* positions;                              // [tokens]
+  const int32_t* seq_start;                              // [sequences + 1]
+  const int32_t* page_table;                             // [sequences, max_pages]
+  const float* sinks;                                    // [heads] or null
+  float* out;                                            // [tokens, heads, v_dim]
+  int64_t q_token_stride, q_head_stride;                 // bytes
+  int64_t k_page_stride, k_head_stride, k_token_stride;  // bytes
+  int64_t v_page_stride, v_head_stride, v_token_stride;
+  int64_t num_tokens, num_pages, max_pages, window;
+  int num_sequences, heads, kv_heads, heads_per_kv, k_dim, v_dim;
+  DType cache_type;
+  float scale, soft_cap;
+  // Where set, the output goes here instead, as the next product's x: [tokens, out16_stride].
+  __nv_bfloat16* out16 = nullptr;
+  int64_t out16_stride = 0;  // elements
+  bool out16_permuted = false;
+
+  explicit AttentionArgs(const Attention& op)
+      : q(op.q.data),
+        k_cache(op.k_cache.data),
+        v_cache(op.v_cache.data),
+        positions(op.positions.as<const int32_t>()),
+        seq_start(op.seq_start.as<const int32_t>()),
+        page_table(op.page_table.as<const int32_t>()),
+        sinks(op.sinks.empty() ? nullptr : op.sinks.as<const float>()),
+        out(op.out.as<float>()),
+        q_token_stride(op.q.stride[0]),
+        q_head_stride(op.q.stride[1]),
+        k_page_stride(op.k_cache.stride[0]),
+        k_head_stride(op.k_cache.stride[1]),
+        k_token_stride(op.k_cache.stride[2]),
+        v_page_stride(op.v_cache.stride[0]),
+        v_head_stride(op.v_cache.stride[1]),
+        v_token_stride(op.v_cache.stride[2]),
+        num_tokens(op.q.dim(0)),
+        num_pages(op.k_cache.dim(0)),
+        max_pages(op.page_table.dim(1)),
+        window(op.window),
+        num_sequences(static_cast<int>(op.page_table.dim(0))),
+        heads(static_cast<int>(op.q.dim(1))),
+        kv_heads(static_cast<int>(op.k_cache.dim(1))),
+        heads_per_kv(heads / kv_heads),
+        k_dim(static_cast<int>(op.q.dim(2))),
+        v_dim(static_cast<int>(op.v_cache.dim(3))),
+        cache_type(op.k_cache.dtype),
+        scale(op.scale),
+        soft_cap(op.soft_cap) {}
+};
+
+// One token a sequence, F16 cache (attention_decode.cu).
+bool can_attend_decode(const AttentionArgs& args);
+Status attend_decode(Context& context, const AttentionArgs& args);
+// Runs of tokens, F16 cache (attention_prefill.cu).
+bool can_attend_prefill(const AttentionArgs& args);
+Status attend_prefill(Context& context, const AttentionArgs& args);
+
+// The sequence that a token of the batch belongs to.
+__device__ inline int find_sequence(const int32_t* seq_start, int num_sequences, int token) {
+  int low = 0, high = num_sequences - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (seq_start[middle] <= token) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+__device__ inline float cap_score(float score, float soft_cap) {
+  return soft_cap > 0.0f ? soft_cap * tanhf(score / soft_cap) : score;
+}
+
+}  // namespace realm::cuda

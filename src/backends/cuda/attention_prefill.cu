@@ -1,0 +1,362 @@
+// Attention of runs of tokens over an F16 cache: prefill. A block takes 128 rows, each a token and
+// one of the query heads that share a KV head; two groups of four warps have 64 rows each, a fifth
+// warp feeds them pages by the copy engine, 128 positions at a time, keys and values apart so that
+// scores start before the values are there. Scores and sums stay in registers, one group's softmax
+// runs while the other's products do (Dao et al. 2022; Shah et al. 2024). Limited by the matrix
+// units, and by exponentials next to them.
+#include <cuda_fp16.h>
+
+#include "backends/cuda/async.cuh"
+#include "backends/cuda/attention.cuh"
+#include "backends/cuda/matmul.cuh"
+#include "backends/cuda/mma.cuh"
+#include "backends/cuda/tensor_map.cuh"
+#include "backends/cuda/wgmma.cuh"
+
+namespace realm::cuda {
+namespace {
+
+constexpr int kRows = 128, kPositions = 128, kPagesOfTile = kPositions / kPageTokens;
+constexpr int kThreads = 384, kStages = 2;
+constexpr float kLog2e = 1.4426950408889634f, kLowest = -1e30f;
+
+template <int kDim>
+struct Shape {
+  static constexpr int kBoxes = kDim / 64;
+  static constexpr int kBoxBytes = kPositions * 128;  // 64 columns
+  static constexpr int kTileBytes = kBoxes * kBoxBytes;
+  static constexpr int kStageBytes = 2 * kTileBytes;
+  static constexpr int kSharedBytes = kStages * kStageBytes + 1024 + 256;
+};
+
+struct Barriers {
+  uint64_t full_k[kStages], full_v[kStages], empty_k[kStages], empty_v[kStages];
+};
+
+// What a block works on.
+struct Work {
+  int sequence, token, tokens;  // first token of the batch, and how many (at most kRows / group)
+  int tile_begin, tile_end;     // of 128 positions
+};
+
+// Blocks count tiles of tokens through all sequences, the last ones first: they read the most.
+__device__ Work find_work(const AttentionArgs& a, int tokens_of_tile) {
+  int total = 0;
+  for (int s = 0; s < a.num_sequences; ++s) {
+    total += (a.seq_start[s + 1] - a.seq_start[s] + tokens_of_tile - 1) / tokens_of_tile;
+  }
+  int tile = total - 1 - static_cast<int>(blockIdx.x);
+  Work work{-1, 0, 0, 0, 0};
+  if (tile < 0) return work;
+  for (int s = 0;; ++s) {
+    const int begin = a.seq_start[s], count = a.seq_start[s + 1] - begin;
+    const int tiles = (count + tokens_of_tile - 1) / tokens_of_tile;
+    if (tile >= tiles) {
+      tile -= tiles;
+      continue;
+    }
+    work.sequence = s;
+    work.token = begin + tile * tokens_of_tile;
+    work.tokens = min(tokens_of_tile, count - tile * tokens_of_tile);
+    break;
+  }
+  const int first = a.positions[work.token], last = a.positions[work.token + work.tokens - 1];
+  const int reach = a.window > 0 ? max(0, first - static_cast<int>(a.window) + 1) : 0;
+  work.tile_begin = reach / kPositions;
+  work.tile_end = last / kPositions + 1;
+  return work;
+}
+
+template <int kDim>
+__device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std::byte* stages,
+                     Barriers* barriers, const CUtensorMap* k_map, const CUtensorMap* v_map) {
+  using S = Shape<kDim>;
+  const int32_t* pages = a.page_table + work.sequence * a.max_pages;
+  const int last_page = a.positions[work.token + work.tokens - 1] / kPageTokens;
+  int stage = 0;
+  uint32_t parity = 1;
+  for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
+    int rows[kPagesOfTile];
+#pragma unroll
+    for (int i = 0; i < kPagesOfTile; ++i) {
+      // Pages past the last one are masked; any page will do for them.
+      const int page = pages[min(tile * kPagesOfTile + i, last_page)];
+      rows[i] = (page * a.kv_heads + kv_head) * kPageTokens;
+    }
+    std::byte* k = stages + stage * S::kStageBytes;
+    const auto copy = [&](std::byte* to, const CUtensorMap* map, uint64_t* empty, uint64_t* full) {
+      barrier_wait(empty, parity);
+      barrier_expect(full, S::kTileBytes);
+      for (int box = 0; box < S::kBoxes; ++box) {
+        for (int i = 0; i < kPagesOfTile; ++i) {
+          copy_box(to + box * S::kBoxBytes + i * kPageTokens * 128, map, 64 * box, rows[i], full);
+        }
+      }
+    };
+    copy(k, k_map, barriers->empty_k + stage, barriers->full_k + stage);
+    copy(k + S::kTileBytes, v_map, barriers->empty_v + stage, barriers->full_v + stage);
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+}
+
+// One warp's 16 rows; a thread has rows g and g + 8.
+struct RowState {
+  int position[2];  // -1: no row
+  float max[2], sum[2];
+};
+
+__device__ inline float power_of_two(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
+// Scores to weights, in place; the factor by which what was summed before has to shrink.
+template <bool kMasked, bool kCapped>
+__device__ void soften(const AttentionArgs& a, RowState& state, float (&scores)[kPositions / 2],
+                       int begin, int lane, float (&shrink)[2]) {
+  const float scale = kCapped ? kLog2e : a.scale * kLog2e;
+  float tile_max[2] = {kLowest, kLowest};
+#pragma unroll
+  for (int i = 0; i < kPositions / 2; ++i) {
+    const int row = i % 4 / 2;
+    if constexpr (kCapped) scores[i] = cap_score(scores[i] * a.scale, a.soft_cap);
+    if constexpr (kMasked) {
+      const int position = begin + i / 4 * 8 + 2 * (lane % 4) + i % 2;
+      const int own = state.position[row];
+      const bool inside =
+          position <= own && (a.window == 0 || position > own - static_cast<int>(a.window));
+      if (!inside) scores[i] = -INFINITY;
+    }
+    tile_max[row] = fmaxf(tile_max[row], scores[i]);
+  }
+  float base[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    tile_max[r] = fmaxf(tile_max[r], __shfl_xor_sync(0xffffffffu, tile_max[r], 1));
+    tile_max[r] = fmaxf(tile_max[r], __shfl_xor_sync(0xffffffffu, tile_max[r], 2));
+    const float new_max = fmaxf(state.max[r], tile_max[r]);
+    shrink[r] = power_of_two((state.max[r] - new_max) * scale);
+    state.max[r] = new_max;
+    state.sum[r] *= shrink[r];
+    base[r] = new_max * scale;
+  }
+#pragma unroll
+  for (int i = 0; i < kPositions / 2; ++i) {
+    const int row = i % 4 / 2;
+    scores[i] = power_of_two(fmaf(scores[i], scale, -base[row]));
+    state.sum[row] += scores[i];
+  }
+}
+
+template <int kDim>
+__device__ void load_queries(const AttentionArgs& a, const Work& work, int kv_head, int row0,
+                             int lane, uint32_t (&q)[kDim / 16][4], RowState& state) {
+  const int group = a.heads_per_kv;
+  const std::byte* from[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = row0 + lane / 4 + 8 * r, token = row / group;
+    const bool there = token < work.tokens;
+    state.position[r] = there ? a.positions[work.token + token] : -1;
+    state.max[r] = kLowest;
+    state.sum[r] = 0.0f;
+    from[r] = there ? a.q + (work.token + token) * a.q_token_stride +
+                          (kv_head * group + row % group) * a.q_head_stride
+                    : nullptr;
+  }
+#pragma unroll
+  for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int column = 16 * d + 2 * (lane % 4) + 8 * (i / 2);
+      float2 pair{0.0f, 0.0f};
+      if (from[i % 2] != nullptr) {
+        pair = *reinterpret_cast<const float2*>(from[i % 2] + column * 4);
+      }
+      q[d][i] = pack_half(pair.x, pair.y);
+    }
+  }
+}
+
+template <int kDim>
+__device__ void write_rows(const AttentionArgs& a, const Work& work, int kv_head, int row0,
+                           int lane, const RowState& state, const float (&out)[kDim / 2]) {
+  const int group = a.heads_per_kv;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float sum = state.sum[r];
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    if (state.position[r] < 0) continue;
+    const int row = row0 + lane / 4 + 8 * r, head = kv_head * group + row % group;
+    float shrink = 1.0f;
+    if (a.sinks != nullptr) {
+      const float scale = a.soft_cap > 0.0f ? 1.0f : a.scale;
+      const float own = state.max[r] * scale, sink = a.sinks[head], max = fmaxf(own, sink);
+      shrink = expf(own - max);
+      sum = sum * shrink + expf(sink - max);
+    }
+    const float factor = shrink / sum;
+    const int64_t token = work.token + row / group;
+    float* to = a.out + (token * a.heads + head) * kDim;
+#pragma unroll
+    for (int d = 0; d < kDim / 8; ++d) {
+      const int column = 8 * d + 2 * (lane % 4);
+      const float x = out[4 * d + 2 * r] * factor, y = out[4 * d + 2 * r + 1] * factor;
+      if (a.out16 == nullptr) {
+        *reinterpret_cast<float2*>(to + column) = make_float2(x, y);
+      } else {
+        const int64_t at = static_cast<int64_t>(head) * kDim + column;
+        __nv_bfloat16* place =
+            a.out16 + token * a.out16_stride + (a.out16_permuted ? permuted_place(at) : at);
+        *reinterpret_cast<__nv_bfloat162*>(place) = __floats2bfloat162_rn(x, y);
+      }
+    }
+  }
+}
+
+template <int kDim, bool kCapped>
+__device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, int row0, int lane,
+                        const std::byte* stages, Barriers* barriers) {
+  using S = Shape<kDim>;
+  uint32_t q[kDim / 16][4];
+  RowState state;
+  load_queries<kDim>(a, work, kv_head, row0, lane, q, state);
+  float out[kDim / 2], scores[kPositions / 2];
+#pragma unroll
+  for (int i = 0; i < kDim / 2; ++i) out[i] = 0.0f;
+    // Out here, so that nothing but products writes to them while products run.
+#pragma unroll
+  for (int i = 0; i < kPositions / 2; ++i) scores[i] = 0.0f;
+  // Masks are needed where a tile reaches past this group's first row or before its window.
+  const int group_token = row0 / 64 * 64 / a.heads_per_kv;
+  const int first_position = group_token < work.tokens ? a.positions[work.token + group_token] : -1;
+  const int last_position = a.positions[work.token + work.tokens - 1];
+  int stage = 0;
+  uint32_t parity = 0;
+  for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
+    const uint32_t k = shared_address(stages + stage * S::kStageBytes);
+    barrier_wait(barriers->full_k + stage, parity);
+    wgmma_fence();
+#pragma unroll
+    for (int d = 0; d < kDim / 16; ++d) {
+      const uint64_t b = swizzled_descriptor(k + d / 4 * S::kBoxBytes) + 2 * (d % 4);
+      WgmmaHalf<kPositions, false>::run(scores, q[d], b, d > 0 ? 1 : 0);
+    }
+    wgmma_commit();
+    wgmma_wait<0>();  // also of the values before
+    if (lane == 0) {
+      barrier_arrive(barriers->empty_k + stage);
+      if (tile > work.tile_begin) barrier_arrive(barriers->empty_v + (stage ^ 1));
+    }
+    float shrink[2];
+    const int begin = tile * kPositions;
+    const bool masked = begin + kPositions - 1 > first_position ||
+                        (a.window > 0 && begin <= last_position - static_cast<int>(a.window));
+    if (masked) {
+      soften<true, kCapped>(a, state, scores, begin, lane, shrink);
+    } else {
+      soften<false, kCapped>(a, state, scores, begin, lane, shrink);
+    }
+    uint32_t p[kPositions / 16][4];
+#pragma unroll
+    for (int i = 0; i < kPositions / 16; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        p[i][j] = pack_half(scores[8 * i + 2 * j], scores[8 * i + 2 * j + 1]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kDim / 2; ++i) out[i] *= shrink[i % 4 / 2];
+    barrier_wait(barriers->full_v + stage, parity);
+    wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kPositions / 16; ++i) {
+      const uint64_t b = swizzled_descriptor_transposed(k + S::kTileBytes + i * 16 * 128,
+                                                        static_cast<uint32_t>(S::kBoxBytes));
+      WgmmaHalf<kDim, true>::run(out, p[i], b, 1);
+    }
+    wgmma_commit();
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+  wgmma_wait<0>();
+  write_rows<kDim>(a, work, kv_head, row0, lane, state, out);
+}
+
+template <int kDim, bool kCapped>
+__global__ void __launch_bounds__(kThreads, 1)
+    prefill(const AttentionArgs a, const __grid_constant__ CUtensorMap k_map,
+            const __grid_constant__ CUtensorMap v_map) {
+  using S = Shape<kDim>;
+  extern __shared__ std::byte shared[];
+  __shared__ Work shared_work;
+  std::byte* stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
+  auto* barriers = reinterpret_cast<Barriers*>(stages + kStages * S::kStageBytes);
+  may_start_next();
+  wait_for_inputs();
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kStages; ++i) {
+      barrier_init(barriers->full_k + i, 1);
+      barrier_init(barriers->full_v + i, 1);
+      barrier_init(barriers->empty_k + i, 8);
+      barrier_init(barriers->empty_v + i, 8);
+    }
+    fence_barrier_init();
+    shared_work = find_work(a, kRows / a.heads_per_kv);
+  }
+  __syncthreads();
+  const Work work = shared_work;
+  if (work.sequence < 0) return;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int kv_head = static_cast<int>(blockIdx.y);
+  if (warp < 4) {
+    give_registers<24>();
+    if (threadIdx.x == 0) feed<kDim>(a, work, kv_head, stages, barriers, &k_map, &v_map);
+    return;
+  }
+  take_registers<240>();
+  consume<kDim, kCapped>(a, work, kv_head, 16 * (warp - 4), lane, stages, barriers);
+}
+
+template <int kDim, bool kCapped>
+Status launch(Context& context, const AttentionArgs& a) {
+  using S = Shape<kDim>;
+  static const cudaError_t configured = cudaFuncSetAttribute(
+      prefill<kDim, kCapped>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes);
+  TRY(check(configured, "attention: shared memory"));
+  const int64_t rows = a.num_pages * a.kv_heads * kPageTokens;
+  const auto map = [&](const std::byte* cache) {
+    return map_rows(CU_TENSOR_MAP_DATA_TYPE_FLOAT16, cache, kDim, rows, 2 * kDim, kPageTokens);
+  };
+  const CUtensorMap k_map = TRY(map(a.k_cache)), v_map = TRY(map(a.v_cache));
+  const int tokens_of_tile = kRows / a.heads_per_kv;
+  // As many tiles as there can be, whatever the sequences' shares.
+  const int64_t tiles = a.num_tokens / tokens_of_tile + a.num_sequences;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(a.kv_heads));
+  return cuda::launch("attention", prefill<kDim, kCapped>, grid, kThreads, S::kSharedBytes,
+                      context.stream, a, k_map, v_map);
+}
+
+}  // namespace
+
+bool can_attend_prefill(const AttentionArgs& a) {
+  return a.cache_type == DType::kF16 && a.k_dim == a.v_dim && a.k_cache != a.v_cache &&
+         (a.k_dim == 64 || a.k_dim == 128) && a.heads_per_kv <= kRows &&
+         a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0 && a.window < (int64_t{1} << 31);
+}
+
+Status attend_prefill(Context& context, const AttentionArgs& a) {
+  if (a.soft_cap > 0.0f) {
+    return a.k_dim == 64 ? launch<64, true>(context, a) : launch<128, true>(context, a);
+  }
+  return a.k_dim == 64 ? launch<64, false>(context, a) : launch<128, false>(context, a);
+}
+
+}  // namespace realm::cuda

@@ -1,0 +1,343 @@
+// Memory, transfers and the order of things; the ops are in a file each.
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cuda/context.cuh"
+#include "backends/cuda/cuda_backend.h"
+#include "formats/quant/quant_table.h"
+
+namespace realm::cuda {
+
+struct CudaBackend::Impl {
+  CudaOptions options;
+  DeviceInfo info;
+  Context context;
+  void* grids = nullptr;
+  std::vector<void*> weight_memory;
+  // Pinned memory through which transfers go. Small uploads take their turn in a ring, so that the
+  // host does not wait for the device to have read the one before.
+  std::byte* ring = nullptr;
+  size_t ring_used = 0;
+  std::byte* landing = nullptr;
+  size_t landing_size = 0;
+  std::byte* chunk[2] = {};
+  std::byte* chunk_device[2] = {};
+  cudaEvent_t chunk_free[2] = {};
+  // The first device fault; nothing works after it.
+  Status fault;
+
+  ~Impl();
+  Status init();
+  Status note(Status status) {
+    if (!status.ok() && status.error().code == ErrorCode::kUnavailable && fault.ok()) {
+      fault = status;
+    }
+    return status;
+  }
+  Status upload_chunks(const TensorView& host, int64_t bytes, int64_t chunk_rows, std::byte* to,
+                       bool tiled);
+  Status run_ops(std::span<const Op> ops, bool fuse);
+};
+
+namespace {
+
+constexpr size_t kRingBytes = size_t{16} << 20;
+constexpr size_t kChunkBytes = size_t{32} << 20;
+
+Result<void*> device_memory(size_t bytes, const char* what) {
+  void* memory = nullptr;
+  const cudaError_t code = cudaMalloc(&memory, std::max<size_t>(bytes, 1));
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free_bytes = 0, total = 0;
+    cudaMemGetInfo(&free_bytes, &total);
+    return Error{ErrorCode::kExhausted, "the GPU has " + std::to_string(free_bytes >> 20) +
+                                            " MiB free and " + std::string(what) + " needs " +
+                                            std::to_string((bytes >> 20) + 1)};
+  }
+  TRY(check(code, what));
+  return memory;
+}
+
+// A program that the device replays: recorded the second time it runs, when everything that its
+// ops need has been allocated.
+class RecordedProgram final : public PreparedProgram {
+ public:
+  RecordedProgram(CudaBackend::Impl& impl, std::span<const Op> ops)
+      : impl_(impl), ops_(ops.begin(), ops.end()) {}
+  ~RecordedProgram() override {
+    if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+  }
+
+  Status run() override {
+    TRY(impl_.fault);
+    if (graph_ == nullptr && runs_++ >= 1) TRY(impl_.note(record()));
+    if (graph_ == nullptr) return impl_.note(impl_.run_ops(ops_, true));
+    return impl_.note(check(cudaGraphLaunch(graph_, impl_.context.stream), "replaying a step"));
+  }
+
+ private:
+  Status record() {
+    const cudaStream_t stream = impl_.context.stream;
+    TRY(check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording"));
+    const Status status = impl_.run_ops(ops_, true);
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+    TRY(status);
+    TRY(check(ended, "recording a step"));
+    const cudaError_t made = cudaGraphInstantiate(&graph_, graph, 0);
+    cudaGraphDestroy(graph);
+    return check(made, "recording a step");
+  }
+
+  CudaBackend::Impl& impl_;
+  std::vector<Op> ops_;
+  int runs_ = 0;
+  cudaGraphExec_t graph_ = nullptr;
+};
+
+}  // namespace
+
+CudaBackend::Impl::~Impl() {
+  if (context.stream != nullptr) cudaStreamSynchronize(context.stream);
+  for (void* memory : weight_memory) cudaFree(memory);
+  cudaFree(grids);
+  cudaFree(context.counters);
+  cudaFreeHost(ring);
+  cudaFreeHost(landing);
+  for (int i = 0; i < 2; ++i) {
+    cudaFreeHost(chunk[i]);
+    cudaFree(chunk_device[i]);
+    if (chunk_free[i] != nullptr) cudaEventDestroy(chunk_free[i]);
+  }
+  if (context.stream != nullptr) cudaStreamDestroy(context.stream);
+}
+
+Status CudaBackend::Impl::init() {
+  TRY(check(cudaSetDevice(options.device), "choosing the device"));
+  TRY(check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking), "a stream"));
+  context.num_sms = info.num_sms;
+  context.compute_major = info.compute_major;
+  TRY(check(cudaMallocHost(&ring, kRingBytes), "pinned memory"));
+  IqGrids host{kIq2XxsGrid, kIq2XsGrid, kIq2SGrid, kIq1Grid, kIq3XxsGrid, kIq3SGrid, {}, {}};
+  std::copy(std::begin(kIq4Values), std::end(kIq4Values), host.iq4);
+  std::copy(std::begin(kFp4Values), std::end(kFp4Values), host.fp4);
+  grids = TRY(device_memory(sizeof host, "codebooks"));
+  TRY(check(cudaMemcpy(grids, &host, sizeof host, cudaMemcpyHostToDevice), "codebooks"));
+  context.grids = static_cast<const IqGrids*>(grids);
+  constexpr size_t kCounterBytes = Context::kCounters * sizeof(int);
+  context.counters = static_cast<std::byte*>(TRY(device_memory(kCounterBytes, "counters")));
+  return check(cudaMemset(context.counters, 0, kCounterBytes), "counters");
+}
+
+Status CudaBackend::Impl::run_ops(std::span<const Op> ops, bool fuse) {
+  context.ready = {};
+  context.turn = 0;  // the same areas in every run, for what was allocated to do when recording
+  while (!ops.empty()) {
+    size_t done = fuse ? TRY(run_fused(context, ops)) : 0;
+    if (done == 0) {
+      TRY(std::visit([&](const auto& x) { return cuda::run(context, x); }, ops.front()));
+      done = 1;
+    }
+    ops = ops.subspan(done);
+  }
+  return {};
+}
+
+// Rows from the mapping through pinned memory, two chunks in flight; tiled ones are rearranged on
+// the device.
+Status CudaBackend::Impl::upload_chunks(const TensorView& host, int64_t bytes, int64_t chunk_rows,
+                                        std::byte* to, bool tiled) {
+  const int64_t rows = host.num_rows(), row_bytes = bytes / rows, k = host.last_dim();
+  for (int i = 0; i < 2 && chunk[i] == nullptr; ++i) {
+    TRY(check(cudaMallocHost(&chunk[i], kChunkBytes), "pinned memory"));
+    chunk_device[i] = static_cast<std::byte*>(TRY(device_memory(kChunkBytes, "staging")));
+    TRY(check(cudaEventCreateWithFlags(&chunk_free[i], cudaEventDisableTiming), "an event"));
+  }
+  int turn = 0;
+  for (int64_t row = 0; row < rows; row += chunk_rows, turn ^= 1) {
+    const int64_t count = std::min(chunk_rows, rows - row);
+    const auto size = static_cast<size_t>(count * row_bytes);
+    TRY(check(cudaEventSynchronize(chunk_free[turn]), "importing a weight"));
+    std::memcpy(chunk[turn], host.data + row * row_bytes, size);
+    std::byte* const landed = tiled ? chunk_device[turn] : to + row * row_bytes;
+    TRY(check(cudaMemcpyAsync(landed, chunk[turn], size, cudaMemcpyHostToDevice, context.stream),
+              "importing a weight"));
+    if (tiled) {
+      TRY(make_tiles(context.stream, host.dtype, landed, count, k,
+                     to + tiled_bytes(host.dtype, row, k)));
+    }
+    TRY(check(cudaEventRecord(chunk_free[turn], context.stream), "importing a weight"));
+  }
+  return {};
+}
+
+Result<DeviceInfo> probe_device(int device) {
+  int count = 0;
+  const cudaError_t counted = cudaGetDeviceCount(&count);
+  if (counted == cudaErrorInsufficientDriver) {
+    return Error{ErrorCode::kUnavailable,
+                 "no NVIDIA driver, or one older than CUDA 13 (580) is installed"};
+  }
+  if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0)) {
+    return Error{ErrorCode::kUnavailable, "no NVIDIA GPU is visible"};
+  }
+  TRY(check(counted, "looking for devices"));
+  if (device < 0 || device >= count) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "GPU " + std::to_string(device) + " is not in 0.." + std::to_string(count - 1)};
+  }
+  cudaDeviceProp properties{};
+  TRY(check(cudaGetDeviceProperties(&properties, device), "reading properties"));
+  DeviceInfo info{.name = properties.name,
+                  .compute_major = properties.major,
+                  .compute_minor = properties.minor,
+                  .num_sms = properties.multiProcessorCount,
+                  .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
+                  .memory_free_bytes = 0,
+                  .l2_bytes = properties.l2CacheSize,
+                  .driver_version = 0};
+  if (info.compute_major != 9) {
+    return Error{ErrorCode::kUnavailable,
+                 info.name + " has compute capability " + std::to_string(info.compute_major) + "." +
+                     std::to_string(info.compute_minor) + "; this build has code for 9.0 only"};
+  }
+  TRY(check(cudaDriverGetVersion(&info.driver_version), "the driver's version"));
+  TRY(check(cudaSetDevice(device), "choosing the device"));
+  size_t free_bytes = 0, total = 0;
+  TRY(check(cudaMemGetInfo(&free_bytes, &total), "asking for free memory"));
+  info.memory_free_bytes = static_cast<int64_t>(free_bytes);
+  return info;
+}
+
+Result<std::unique_ptr<CudaBackend>> CudaBackend::create(const CudaOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  impl->info = TRY(probe_device(options.device));
+  TRY(impl->init());
+  return std::unique_ptr<CudaBackend>(new CudaBackend(std::move(impl)));
+}
+
+CudaBackend::CudaBackend(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+CudaBackend::~CudaBackend() = default;
+
+std::string CudaBackend::name() const {
+  return "cuda (" + impl_->info.name + ")";
+}
+
+Result<Buffer> CudaBackend::allocate(size_t size_bytes) {
+  TRY(impl_->fault);
+  void* memory = TRY(device_memory(size_bytes, "a buffer"));
+  TRY(impl_->note(
+      check(cudaMemsetAsync(memory, 0, std::max<size_t>(size_bytes, 1), impl_->context.stream),
+            "clearing a buffer")));
+  return Buffer{std::shared_ptr<std::byte>(static_cast<std::byte*>(memory),
+                                           [](std::byte* p) { cudaFree(p); }),
+                size_bytes};
+}
+
+Status CudaBackend::upload(std::byte* to, std::span<const std::byte> from) {
+  TRY(impl_->fault);
+  const cudaStream_t stream = impl_->context.stream;
+  for (size_t done = 0; done < from.size();) {
+    const size_t size = std::min(from.size() - done, kRingBytes / 4);
+    if (impl_->ring_used + size > kRingBytes) {
+      TRY(synchronize());
+      impl_->ring_used = 0;
+    }
+    std::byte* pinned = impl_->ring + impl_->ring_used;
+    impl_->ring_used += (size + 255) / 256 * 256;
+    std::memcpy(pinned, from.data() + done, size);
+    TRY(impl_->note(check(cudaMemcpyAsync(to + done, pinned, size, cudaMemcpyHostToDevice, stream),
+                          "uploading")));
+    done += size;
+  }
+  return {};
+}
+
+Status CudaBackend::download(std::span<std::byte> to, const std::byte* from) {
+  TRY(impl_->fault);
+  if (to.size() > impl_->landing_size) {
+    cudaFreeHost(impl_->landing);
+    impl_->landing = nullptr;
+    impl_->landing_size = 0;
+    TRY(impl_->note(check(cudaMallocHost(&impl_->landing, to.size()), "pinned memory")));
+    impl_->landing_size = to.size();
+  }
+  if (!to.empty()) {
+    TRY(impl_->note(check(cudaMemcpyAsync(impl_->landing, from, to.size(), cudaMemcpyDeviceToHost,
+                                          impl_->context.stream),
+                          "downloading")));
+  }
+  TRY(synchronize());
+  impl_->ring_used = 0;
+  if (!to.empty()) std::memcpy(to.data(), impl_->landing, to.size());
+  return {};
+}
+
+Status CudaBackend::synchronize() {
+  TRY(impl_->fault);
+  return impl_->note(check(cudaStreamSynchronize(impl_->context.stream), "running ops"));
+}
+
+Result<TensorView> CudaBackend::import_weight(const TensorView& host) {
+  TRY(impl_->fault);
+  const BlockFormat* format = find_block_format(host.dtype);
+  if (format == nullptr) {
+    return Error{ErrorCode::kUnsupported, "a weight " + host.describe() + " cannot be imported"};
+  }
+  if (!host.is_contiguous()) return import_strided(host);
+  const int64_t rows = host.num_rows(), k = host.last_dim();
+  const auto bytes = static_cast<int64_t>(row_bytes(*format, k)) * rows;
+  const bool tiled = host.rank == 2 && has_tiles(host.dtype) && rows > 0;
+  const size_t size = tiled ? tiled_bytes(host.dtype, rows, k) : static_cast<size_t>(bytes);
+  // Kernels may read whole 16-byte pieces at the end.
+  void* memory = TRY(device_memory(std::max(size, static_cast<size_t>(bytes)) + 256, "a weight"));
+  impl_->weight_memory.push_back(memory);
+  auto* data = static_cast<std::byte*>(memory);
+  if (bytes > 0) {
+    const int64_t rows_fit = static_cast<int64_t>(kChunkBytes) / (bytes / rows) / 16 * 16;
+    if (rows_fit == 0) {
+      return Error{ErrorCode::kUnsupported, "a weight " + host.describe() + " has rows too long"};
+    }
+    TRY(impl_->note(impl_->upload_chunks(host, bytes, rows_fit, data, tiled)));
+    impl_->context.weights[data] = {.tiled = tiled, .rows = rows, .k = k, .file_bytes = bytes};
+  }
+  TensorView view = host;
+  view.data = data;
+  return view;
+}
+
+// Slices of a larger tensor, such as the heads' matrices of latent attention: the bytes from the
+// first to the last, gaps included.
+Result<TensorView> CudaBackend::import_strided(const TensorView& host) {
+  const size_t size = host.extent_bytes();
+  void* memory = TRY(device_memory(size + 256, "a weight"));
+  impl_->weight_memory.push_back(memory);
+  auto* data = static_cast<std::byte*>(memory);
+  TRY(upload(data, {host.data, size}));
+  impl_->context.weights[data] = {
+      .tiled = false, .rows = 1, .k = host.last_dim(), .file_bytes = static_cast<int64_t>(size)};
+  TensorView view = host;
+  view.data = data;
+  return view;
+}
+
+Result<std::string> CudaBackend::support(const Op& op) const {
+  TRY(check_op(op));
+  if (const auto* matmul = std::get_if<MatMul>(&op)) {
+    return describe_matmul(impl_->context, *matmul);
+  }
+  return std::string("cuda");
+}
+
+Status CudaBackend::run(std::span<const Op> ops) {
+  TRY(impl_->fault);
+  return impl_->note(impl_->run_ops(ops, false));
+}
+
+Result<std::unique_ptr<PreparedProgram>> CudaBackend::prepare(std::span<const Op> ops) {
+  return std::unique_ptr<PreparedProgram>(std::make_unique<RecordedProgram>(*impl_, ops));
+}
+
+}  // namespace realm::cuda

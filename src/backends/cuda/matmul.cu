@@ -1,0 +1,120 @@
+// The matrix product: activations are rounded to bfloat16 once, then each group of parts of one
+// type goes to that type's kernel for few tokens (matvec.cuh) or many (matmul_wgmma.cuh). F32
+// weights are multiplied in single precision (matmul_f32.cu).
+#include "backends/cuda/matmul.cuh"
+#include "backends/cuda/matmul_f32.cuh"
+#include "formats/quant/quant_table.h"
+
+namespace realm::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// x [tokens, k] -> bfloat16 [tokens, k_padded], zeros at the end.
+__global__ void __launch_bounds__(kThreads)
+    convert(Rows x, int64_t k, __nv_bfloat16* out, int64_t k_padded, bool permuted) {
+  may_start_next();
+  wait_for_inputs();
+  const int64_t token = blockIdx.y;
+  const float* in = x.row(token);
+  const int64_t column = 2 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  if (column >= k_padded) return;
+  const float a = column < k ? in[column] : 0.0f;
+  const float b = column + 1 < k ? in[column + 1] : 0.0f;
+  const int64_t place = permuted ? permuted_place(column) : column;
+  *reinterpret_cast<__nv_bfloat162*>(out + token * k_padded + place) = __floats2bfloat162_rn(a, b);
+}
+
+Result<const __nv_bfloat16*> convert_activations(Context& context, const TensorView& x) {
+  const int64_t tokens = x.dim(0), k = x.dim(1), k_padded = padded_columns(k);
+  __nv_bfloat16* out = TRY(context.next_activations(tokens, k_padded));
+  const dim3 grid(static_cast<unsigned>((k_padded / 2 + kThreads - 1) / kThreads),
+                  static_cast<unsigned>(tokens));
+  TRY(launch("matmul: converting activations", convert, grid, kThreads, 0, context.stream, Rows(x),
+             k, out, k_padded, !few_tokens(tokens)));
+  return out;
+}
+
+WeightSource source_of(const Context& context, const Located& at, const TensorView& weight) {
+  const BlockFormat& format = *find_block_format(weight.dtype);
+  return {.data = reinterpret_cast<const uint8_t*>(at.weight->tiled ? at.base : weight.data),
+          .row_bytes = static_cast<int64_t>(row_bytes(format, weight.dim(1))),
+          .rows = static_cast<int>(weight.dim(0)),
+          .num_tiles = static_cast<int>((weight.dim(1) + kTileColumns - 1) / kTileColumns),
+          .num_chunks = static_cast<int>(weight.dim(1) / 32),
+          .grids = context.grids};
+}
+
+Error unsupported(const TensorView& weight) {
+  return Error{ErrorCode::kUnsupported, "matmul: no CUDA kernel for " + weight.describe()};
+}
+
+bool is_first_of_type(const MatMul& op, int part) {
+  for (int i = 0; i < part; ++i) {
+    if (op.parts[i].weight.dtype == op.parts[part].weight.dtype) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<Product> product_of(const Context& context, const MatMul& op, int first) {
+  Product p{};
+  p.tokens = static_cast<int>(op.x.dim(0));
+  p.accumulate = op.accumulate;
+  p.k_padded = padded_columns(op.x.dim(1));
+  const DType type = op.parts[first].weight.dtype;
+  for (int i = first; i < op.num_parts; ++i) {
+    const MatMul::Part& part = op.parts[i];
+    if (part.weight.dtype != type) continue;
+    const Located at = context.locate(part.weight);
+    const int64_t row_tile = at.row_begin / kTileRows;
+    if (at.weight == nullptr || (at.weight->tiled && at.row_begin % kTileRows != 0)) {
+      return Error{ErrorCode::kUnsupported,
+                   "matmul: " + part.weight.describe() +
+                       " is no imported weight, or a slice of one that does not begin at a "
+                       "multiple of 16 rows"};
+    }
+    p.parts[p.num_parts++] = {
+        .weight = source_of(context, at, part.weight),
+        .bias = part.bias.empty() ? nullptr : part.bias.as<const float>(),
+        .out = part.out.as<float>(),
+        .out_stride = part.out.stride[0] / static_cast<int64_t>(sizeof(float)),
+        .row_tile_begin = at.weight->tiled ? static_cast<int>(row_tile) : 0,
+        .first_tile = p.num_row_tiles};
+    p.num_row_tiles += static_cast<int>((part.weight.dim(0) + kTileRows - 1) / kTileRows);
+  }
+  return p;
+}
+
+Status run(Context& context, const MatMul& op) {
+  const int64_t tokens = op.x.dim(0);
+  if (tokens == 0 || op.x.dim(1) == 0) return {};
+  const __nv_bfloat16* x = context.ready.of == op.x.data ? context.ready.x : nullptr;
+  context.ready = {};
+  for (int i = 0; i < op.num_parts; ++i) {
+    const DType type = op.parts[i].weight.dtype;
+    if (!is_first_of_type(op, i)) continue;
+    if (type == DType::kF32) {
+      TRY(matmul_f32(context, op));
+      continue;
+    }
+    const ProductKernels* kernels = find_product_kernels(type);
+    if (kernels == nullptr) return unsupported(op.parts[i].weight);
+    Product p = TRY(product_of(context, op, i));
+    if (x == nullptr) x = TRY(convert_activations(context, op.x));
+    p.x = x;
+    TRY(few_tokens(tokens) ? kernels->matvec(context, p) : kernels->matmul(context, p));
+  }
+  return {};
+}
+
+std::string describe_matmul(const Context& context, const MatMul& op) {
+  const TensorView& weight = op.parts[0].weight;
+  if (weight.dtype == DType::kF32) return "single precision";
+  const Located at = context.locate(weight);
+  const bool tiled = at.weight != nullptr ? at.weight->tiled : has_tiles(weight.dtype);
+  return std::string(few_tokens(op.x.dim(0)) ? "mma" : "wgmma") + (tiled ? ", tiles" : ", blocks");
+}
+
+}  // namespace realm::cuda

@@ -1,0 +1,91 @@
+// What the kernels of the matrix product share: their arguments, and the rows of each format that
+// the tables of matmul.cu gather.
+#pragma once
+
+#include "backends/cuda/context.cuh"
+#include "backends/cuda/elementwise.cuh"
+#include "backends/cuda/tiles.cuh"
+
+namespace realm::cuda {
+
+struct ProductPart {
+  WeightSource weight;
+  const float* bias;   // [rows] or null
+  float* out;          // [tokens, rows]
+  int64_t out_stride;  // floats
+  int row_tile_begin;  // of the weight: where a slice starts
+  int first_tile;      // of this part among all parts' tiles of rows
+};
+
+// Parts of one type: their rows follow each other in the grid.
+struct Product {
+  ProductPart parts[MatMul::kMaxParts];
+  int num_parts;
+  int num_row_tiles;       // of all parts
+  const __nv_bfloat16* x;  // [tokens, k_padded]
+  int64_t k_padded;
+  int tokens;
+  bool accumulate;
+  // Of gated products, whose two parts are gate and up: act(gate) * up, as the next product's x.
+  __nv_bfloat16* gated_out;
+  int64_t gated_stride;  // elements
+  Activation activation;
+
+  __host__ __device__ const ProductPart& part_of(int tile) const {
+    int p = 0;
+    while (p + 1 < num_parts && tile >= parts[p + 1].first_tile) ++p;
+    return parts[p];
+  }
+};
+
+// Adds bias and what was there, and writes one output.
+__device__ inline void write_output(const ProductPart& part, bool accumulate, int row, int token,
+                                    float value) {
+  if (row >= part.weight.rows) return;
+  if (part.bias != nullptr) value += part.bias[row];
+  float* out = part.out + token * part.out_stride + row;
+  *out = accumulate ? *out + value : value;
+}
+
+__device__ inline void write_gated(const Product& p, int row, int token, float gate, float up) {
+  if (row >= p.parts[0].weight.rows) return;
+  if (p.parts[0].bias != nullptr) gate += p.parts[0].bias[row];
+  if (p.parts[1].bias != nullptr) up += p.parts[1].bias[row];
+  p.gated_out[token * p.gated_stride + row] =
+      __float2bfloat16_rn(gate_with(p.activation, gate, up));
+}
+
+struct ProductKernels {
+  DType type;
+  // For few tokens; x in order.
+  Status (*matvec)(Context&, const Product&);
+  // The same for a gated product; null where the type has none.
+  Status (*gated_matvec)(Context&, const Product&);
+  // For many tokens; x permuted.
+  Status (*matmul)(Context&, const Product&);
+};
+
+// The 16-bit form of x: bfloat16 [tokens, k_padded] in one of the context's areas, zeros past k; in
+// order for few tokens, permuted for many.
+inline constexpr int kMatVecTokens = 16;
+inline bool few_tokens(int64_t tokens) {
+  return tokens <= kMatVecTokens;
+}
+inline int64_t padded_columns(int64_t k) {
+  return (k + kTileColumns - 1) / kTileColumns * kTileColumns;
+}
+// Where column c of a unit goes in permuted order, that in which the steps of a unit take them
+// (tiles.cuh): place 16 s + 2 t + {0, 1, 8, 9} holds columns 32 t + 4 s + {0, 1, 2, 3}.
+__host__ __device__ inline int64_t permuted_place(int64_t column) {
+  const int64_t in_unit = column % kUnitColumns;
+  const int64_t t = in_unit / 32, s = in_unit % 32 / 4, i = in_unit % 4;
+  return column - in_unit + 16 * s + 2 * t + i % 2 + 8 * (i / 2);
+}
+
+// The parts of `op` that have the type of part `first`.
+Result<Product> product_of(const Context& context, const MatMul& op, int first);
+
+// Each defined beside the kernels' instances, matmul_<types>.cu.
+const ProductKernels* find_product_kernels(DType type);
+
+}  // namespace realm::cuda

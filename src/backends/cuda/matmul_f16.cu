@@ -1,0 +1,7 @@
+#include "backends/cuda/product_table.cuh"
+
+namespace realm::cuda {
+
+extern const ProductKernels f16_products = tiled_kernels<DType::kF16>();
+
+}  // namespace realm::cuda

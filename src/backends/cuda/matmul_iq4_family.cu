@@ -1,0 +1,10 @@
+#include "backends/cuda/product_table.cuh"
+
+namespace realm::cuda {
+
+extern const ProductKernels iq4_nl_products = plain_kernels<DType::kIQ4_NL>();
+extern const ProductKernels iq4_xs_products = plain_kernels<DType::kIQ4_XS>();
+extern const ProductKernels mxfp4_products = plain_kernels<DType::kMXFP4>();
+extern const ProductKernels nvfp4_products = plain_kernels<DType::kNVFP4>();
+
+}  // namespace realm::cuda

@@ -1,0 +1,7 @@
+#include "backends/cuda/product_table.cuh"
+
+namespace realm::cuda {
+
+extern const ProductKernels q4_k_products = tiled_kernels<DType::kQ4_K>();
+
+}  // namespace realm::cuda

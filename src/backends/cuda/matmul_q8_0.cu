@@ -1,0 +1,7 @@
+#include "backends/cuda/product_table.cuh"
+
+namespace realm::cuda {
+
+extern const ProductKernels q8_0_products = tiled_kernels<DType::kQ8_0>();
+
+}  // namespace realm::cuda

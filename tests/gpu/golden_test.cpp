@@ -1,0 +1,102 @@
+// Whole models on the GPU against the CPU: every golden family that this program can load.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/cuda_backend.h"
+#include "engine/engine.h"
+#include "formats/gguf.h"
+
+namespace realm {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<Token> golden_tokens(const fs::path& folder) {
+  std::ifstream in(folder / "golden.json", std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  const std::string json = text.str();
+  std::vector<Token> tokens;
+  const size_t at = json.find("\"tokens\"");
+  if (at == std::string::npos) return tokens;
+  const char* p = json.c_str() + json.find('[', at) + 1;
+  while (*p != ']' && *p != 0) {
+    char* end;
+    tokens.push_back(static_cast<Token>(std::strtol(p, &end, 10)));
+    p = *end == ',' ? end + 1 : end;
+  }
+  return tokens;
+}
+
+// Logits of every token, in steps of `chunk`.
+Result<std::vector<float>> logits_on(Backend& backend, std::shared_ptr<const TensorDirectory> file,
+                                     const std::vector<Token>& tokens, size_t chunk,
+                                     DType kv_type) {
+  const std::shared_ptr<const Model> model = TRY(load_model(std::move(file), backend));
+  const auto engine = TRY(Engine::create(model, backend,
+                                         {.context = 256,
+                                          .max_step_tokens = 256,
+                                          .max_sequences = 1,
+                                          .max_logit_rows = 256,
+                                          .kv_type = kv_type}));
+  Sequence sequence(engine->pages());
+  std::vector<std::pair<PageId, PageId>> copies;
+  std::vector<float> all;
+  for (size_t i = 0; i < tokens.size(); i += chunk) {
+    const std::span<const Token> piece(tokens.data() + i, std::min(chunk, tokens.size() - i));
+    TRY(sequence.reserve(static_cast<int64_t>(piece.size()), copies));
+    const StepItem item{.sequence = &sequence, .tokens = piece, .logits = WantLogits::kAll};
+    const StepLogits logits = TRY(engine->step({&item, 1}));
+    all.insert(all.end(), logits.values.begin(), logits.values.end());
+  }
+  return all;
+}
+
+double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    difference += std::pow(double{actual[i]} - double{expected[i]}, 2);
+    size += std::pow(double{expected[i]}, 2);
+  }
+  return std::sqrt(difference / size);
+}
+
+TEST(GpuGolden, FamiliesAgreeWithTheCpu) {
+  auto gpu = cuda::CudaBackend::create({});
+  if (!gpu.ok()) GTEST_SKIP() << gpu.error().message;
+  const fs::path root = fs::path(REALM_SHARED_DIR) / "golden";
+  if (!fs::exists(root)) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
+  auto cpu = cpu::CpuBackend::create({}).value();
+  int compared = 0;
+  for (const auto& entry : fs::directory_iterator(root)) {
+    const std::string name = entry.path().filename().string();
+    const std::vector<Token> tokens = golden_tokens(entry.path());
+    auto opened = open_gguf(entry.path() / "model.gguf");
+    if (!opened.ok() || tokens.empty()) continue;
+    const std::shared_ptr<const TensorDirectory> file = std::move(opened).value();
+    const auto expected = logits_on(*cpu, file, tokens, tokens.size(), DType::kF32);
+    if (!expected.ok()) continue;  // a family that the program does not have
+    ++compared;
+    for (const size_t chunk : {tokens.size(), size_t{1}, size_t{5}}) {
+      const auto actual = logits_on(**gpu, file, tokens, chunk, DType::kF32);
+      ASSERT_TRUE(actual.ok()) << name << ": " << actual.error().message;
+      ASSERT_EQ(actual->size(), expected->size()) << name;
+      const double error = relative_error(*actual, *expected);
+      EXPECT_LT(error, 1e-2) << name << " in steps of " << chunk;
+      std::printf("%-20s steps of %3zu: relative error %.2e\n", name.c_str(), chunk, error);
+    }
+    const auto half = logits_on(**gpu, file, tokens, tokens.size(), DType::kF16);
+    ASSERT_TRUE(half.ok()) << name << ": " << half.error().message;
+    EXPECT_LT(relative_error(*half, *expected), 1.5e-2) << name << " with an F16 cache";
+  }
+  EXPECT_GT(compared, 0);
+}
+
+}  // namespace
+}  // namespace realm

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Everything about the GPU in one command, on a machine that has one: builds what needs no library
+# (base, formats, ops, backends, models, engine), runs the tests, lets compute-sanitizer look at small
+# shapes, and times real ones. Prints the tables that docs/performance.md quotes.
+#
+#   tools/gpu_check.sh [build] [test] [sanitize] [ops] [steps]     (all of them, unless some are named)
+#
+# Settings: BUILD=folder (build-gpu), MODELS=folder for synthetic models (/dev/shm), GTEST=GoogleTest's source,
+# STEPS="preset:type:tests;..." in place of the default list, SHARED=reference data.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=${BUILD:-build-gpu}
+models=${MODELS:-/dev/shm}
+stages=${*:-build test sanitize ops steps}
+tests="p2048 p512 d1 d8 d32 d128 d224 d1@8192 d1@32768"
+steps=${STEPS:-"llama-8b:Q4_K_M:$tests;llama-8b:Q8_0:p2048 d1;llama-8b:BF16:p2048 d1 d224;llama-1b:BF16:d1 p2048"}
+failed=0
+
+stage() {  # stage NAME COMMAND...
+  local name=$1 from=$SECONDS status
+  shift
+  printf '\n======== %s\n' "$name"
+  "$@"
+  status=$?
+  [ $status -eq 0 ] || failed=1
+  printf '======== %s: %s in %d s\n' "$name" "$([ $status -eq 0 ] && echo passed || echo "FAILED ($status)")" $((SECONDS - from))
+}
+
+do_build() {
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O2 -DREALM_KERNELS_ONLY=ON \
+    -DREALM_SHARED_DIR="${SHARED:-$PWD/../shared}" ${GTEST:+-DREALM_GTEST_SOURCE="$GTEST"} ${CMAKE_ARGS:-} >"$build.configure" 2>&1 ||
+    { cat "$build.configure"; return 1; }
+  grep CUDA: "$build.configure"
+  cmake --build "$build" --target gpu_test realm-ops realm-steps >"$build.log" 2>&1 ||
+    { grep -E -A6 'error|FAILED' "$build.log" | head -60; return 1; }
+}
+
+do_test() { "$build/tests/gpu_test" --gtest_brief=1; }
+
+do_sanitize() {
+  local tool status=0
+  for tool in memcheck racecheck; do
+    echo "-- $tool"
+    compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/bench/realm-ops" check --backend cuda --tolerance 0.05 \
+      ${SANITIZE_ARGS:-} 2>&1 | tail -n 12
+    [ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+  done
+  return $status
+}
+
+do_ops() { "$build/bench/realm-ops" bench --backend cuda; }
+
+do_steps() {
+  local entry preset type wanted status=0
+  while IFS= read -r entry; do
+    [ -n "$entry" ] || continue
+    IFS=: read -r preset type wanted <<<"$entry"
+    # shellcheck disable=SC2086  # a list of words, on purpose
+    "$build/bench/realm-steps" --preset "$preset" --type "$type" --dir "$models" $wanted || status=1
+    rm -f "$models/$preset-$type-"*.gguf
+  done < <(tr ';' '\n' <<<"$steps")
+  return $status
+}
+
+nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader 2>/dev/null || echo "no nvidia-smi"
+for name in $stages; do stage "$name" "do_$name"; done
+exit $failed
