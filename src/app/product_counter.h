@@ -27,6 +27,7 @@ class ProductCounter final : public Backend {
   }
   Result<std::string> support(const Op& op) const override { return inner_->support(op); }
   Status run(std::span<const Op> ops) override;
+  Result<std::unique_ptr<PreparedProgram>> prepare(std::span<const Op> ops) override;
 
   // Two for each product, since the last call.
   double take_operations() { return std::exchange(operations_, 0.0); }
