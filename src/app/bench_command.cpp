@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "app/feed.h"
-#include "app/json_writer.h"
 #include "app/product_counter.h"
 #include "backends/cpu/cpu_backend.h"
+#include "base/json_writer.h"
 #include "formats/quant/quant_table.h"
 
 namespace realm {
@@ -46,7 +46,7 @@ double cache_bytes_per_token(const ModelInfo& info, DType kv_type) {
   const BlockFormat& format = *find_block_format(kv_type);
   double bytes = 0;
   for (const KvLayerShape& layer : info.kv_layers) {
-    const double elements = static_cast<double>(layer.num_heads * (layer.k_dim + layer.v_dim));
+    const double elements = static_cast<double>(layer.elements());
     bytes += elements / format.block_elements * format.block_bytes;
   }
   return bytes;

@@ -187,6 +187,26 @@ Result<std::vector<int64_t>> kv_heads(const Metadata& metadata, const std::strin
   return std::vector<int64_t>(static_cast<size_t>(layers), all);
 }
 
+// Numbers that the cache keeps of a token in all layers.
+Result<double> cached_elements(const Metadata& metadata, const std::string& arch, int64_t layers) {
+  // Latent attention keeps one compressed row, of which the values are a part.
+  if (metadata.contains(arch + ".attention.kv_lora_rank")) {
+    const int64_t rank = TRY(metadata.get_int(arch + ".attention.kv_lora_rank", 1, 65536));
+    const int64_t rotated = TRY(metadata.get_int(arch + ".rope.dimension_count", 1, 65536));
+    return static_cast<double>(layers) * static_cast<double>(rank + rotated);
+  }
+  const int64_t hidden = TRY(metadata.get_int(arch + ".embedding_length", 1, 1 << 26));
+  const int64_t heads = TRY(metadata.get_int(arch + ".attention.head_count", 1, 65536));
+  const int64_t dim = std::max<int64_t>(hidden / heads, 1);
+  const int64_t key = TRY(metadata.get_int_or(arch + ".attention.key_length", dim, 1, 65536));
+  const int64_t value = TRY(metadata.get_int_or(arch + ".attention.value_length", dim, 1, 65536));
+  double elements = 0;
+  for (const int64_t h : TRY(kv_heads(metadata, arch, layers))) {
+    elements += static_cast<double>(h) * static_cast<double>(key + value);
+  }
+  return elements;
+}
+
 struct KvType {
   const char* name;
   double bytes_per_element;
@@ -199,11 +219,6 @@ Result<Memory> estimate_memory(const TensorDirectory& model, const InspectOption
   const std::string arch = TRY(metadata.get_string("general.architecture"));
   const int64_t layers = TRY(metadata.get_int(arch + ".block_count", 1, 100000));
   const int64_t trained = TRY(metadata.get_int(arch + ".context_length", 1, int64_t{1} << 40));
-  const int64_t hidden = TRY(metadata.get_int(arch + ".embedding_length", 1, 1 << 26));
-  const int64_t heads = TRY(metadata.get_int(arch + ".attention.head_count", 1, 65536));
-  const int64_t dim = std::max<int64_t>(hidden / heads, 1);
-  const int64_t key = TRY(metadata.get_int_or(arch + ".attention.key_length", dim, 1, 65536));
-  const int64_t value = TRY(metadata.get_int_or(arch + ".attention.value_length", dim, 1, 65536));
   const auto type = std::find_if(std::begin(kKvTypes), std::end(kKvTypes),
                                  [&](const KvType& t) { return options.kv_type == t.name; });
   if (type == std::end(kKvTypes)) {
@@ -213,10 +228,7 @@ Result<Memory> estimate_memory(const TensorDirectory& model, const InspectOption
   Memory memory;
   memory.context = options.context > 0 ? options.context : std::min<int64_t>(trained, 8192);
   memory.weights = weight_bytes;
-  double elements = 0;
-  for (const int64_t h : TRY(kv_heads(metadata, arch, layers))) {
-    elements += static_cast<double>(h) * static_cast<double>(key + value);
-  }
+  const double elements = TRY(cached_elements(metadata, arch, layers));
   memory.kv = static_cast<uint64_t>(elements * static_cast<double>(memory.context) *
                                     type->bytes_per_element);
   return memory;

@@ -100,6 +100,11 @@ Status Engine::allocate(int32_t num_pages) {
             std::string("a ") + format.name + " KV cache needs head sizes that are multiples of " +
                 std::to_string(format.block_elements) + "; this model has " + std::to_string(dim)};
       }
+      if (view == &layer.v && shape.values_in_keys) {
+        layer.v = layer.k;
+        layer.v.shape[3] = dim;
+        continue;
+      }
       const int64_t dims[] = {num_pages, shape.num_heads, kPageTokens, dim};
       *view = make_view(nullptr, options_.kv_type, dims, 4);
       const Buffer buffer = TRY(backend_.allocate(view->extent_bytes()));
@@ -132,6 +137,7 @@ StepInputs Engine::input_views(const Shape& shape) const {
       .seq_start = make_view(base + layout.seq_start, DType::kI32, {sequences + 1}),
       .page_table = make_view(base + layout.page_table, DType::kI32, {sequences, max_pages_}),
       .logit_rows = make_view(base + layout.logit_rows, DType::kI32, {rows}),
+      .context = options_.context,
   };
 }
 
@@ -223,9 +229,9 @@ Result<Engine::Done> Engine::run(std::span<const StepItem> items, bool greedy) {
   return Done{step, num_rows};
 }
 
-Error Engine::not_finite() const {
-  const Status weights = check_weights(model_->file());
-  if (!weights.ok()) return weights.error();
+Error Engine::not_finite() {
+  if (!weights_checked_) weights_checked_ = check_weights(model_->file());
+  if (!weights_checked_->ok()) return weights_checked_->error();
   return Error{ErrorCode::kBadModel,
                "the model's logits are not finite numbers, although its weights are: its "
                "hyper-parameters do not fit it, or its activations overflow"};
@@ -259,7 +265,10 @@ Status Engine::copy_pages(std::span<const std::pair<PageId, PageId>> pairs) {
   const TensorView view =
       make_view(buffer.data.get(), DType::kI32, {static_cast<int64_t>(pairs.size()), 2});
   std::vector<Op> ops;
-  for (const KvLayer& layer : cache_) ops.push_back(CopyPages{layer.k, layer.v, view});
+  for (const KvLayer& layer : cache_) {
+    const bool has_values = layer.v.data != layer.k.data;
+    ops.push_back(CopyPages{layer.k, has_values ? layer.v : TensorView{}, view});
+  }
   return backend_.run(ops);
 }
 

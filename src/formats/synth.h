@@ -16,13 +16,19 @@ namespace realm {
 
 struct SynthPreset {
   const char* name;
-  const char* architecture;  // GGUF's: "llama", "qwen3", "qwen3moe"
+  const char* architecture;  // GGUF's: "llama", "qwen3", "gemma2"
   int layers, hidden, ffn, heads, kv_heads, head_dim, vocab, context;
   double rope_theta;
   double norm_epsilon;
-  bool tied;                              // the output matrix is the embedding
-  float llama3_rope_factor;               // 0: no rope scaling
-  int experts, experts_used, expert_ffn;  // 0: dense
+  bool tied;                                          // the output matrix is the embedding
+  float llama3_rope_factor = 0;                       // 0: none
+  int experts = 0, experts_used = 0, expert_ffn = 0;  // 0: dense
+  int shared_experts = 0, dense_layers = 0;           // of DeepSeek
+  int window = 0;                                     // 0: none
+  float yarn_factor = 0;                              // 0: none
+  int original_context = 0;
+  // Latent attention: head_dim is then that of a query, n_rot of it rotated.
+  int kv_rank = 0, n_rot = 0, v_dim = 0;
 };
 
 std::span<const SynthPreset> synth_presets();

@@ -19,6 +19,9 @@ namespace realm {
 struct KvLayerShape {
   int64_t num_heads;
   int64_t k_dim, v_dim;
+  int64_t window = 0;           // positions that are read again, 0: all
+  bool values_in_keys = false;  // values are the first v_dim columns of keys, stored once
+  int64_t elements() const { return num_heads * (values_in_keys ? k_dim : k_dim + v_dim); }
 };
 
 struct ModelInfo {
@@ -43,10 +46,11 @@ struct StepInputs {
   TensorView seq_start;   // [S + 1] I32
   TensorView page_table;  // [S, max_pages] I32
   TensorView logit_rows;  // [L] I32: indices of tokens
+  int64_t context = 0;    // positions a sequence may have in this engine
 };
 
 struct KvLayer {
-  TensorView k, v;  // [pages, kv_heads, kPageTokens, dim]
+  TensorView k, v;  // [pages, kv_heads, kPageTokens, dim]; v may be a view of k
 };
 
 class Model {

@@ -6,8 +6,9 @@ namespace realm {
 
 Result<std::unique_ptr<Model>> load_qwen3(std::shared_ptr<const TensorDirectory> file,
                                           Backend& backend) {
-  return load_decoder(std::move(file), backend, "qwen3",
-                      {.rope_pairs = RopePairs::kHalves, .require_qk_norm = true});
+  return load_decoder(
+      std::move(file), backend, "qwen3",
+      {.rope_pairs = RopePairs::kHalves, .attention = {.qk_norm = AttentionParts::QkNorm::kHead}});
 }
 
 }  // namespace realm

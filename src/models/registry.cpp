@@ -19,8 +19,9 @@ Status check_small_file(const TensorDirectory& file) {
 
 std::span<const Architecture> architectures() {
   static constexpr Architecture kArchitectures[] = {
-      {"llama", load_llama},
-      {"qwen3", load_qwen3},
+      {"deepseek2", load_deepseek2}, {"gemma2", load_gemma2}, {"gemma3", load_gemma3},
+      {"gpt-oss", load_gpt_oss},     {"llama", load_llama},   {"phi3", load_phi3},
+      {"qwen2", load_qwen2},         {"qwen3", load_qwen3},   {"qwen3moe", load_qwen3moe},
   };
   return kArchitectures;
 }

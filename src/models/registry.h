@@ -16,9 +16,15 @@ struct Architecture {
 
 std::span<const Architecture> architectures();
 
-Result<std::unique_ptr<Model>> load_llama(std::shared_ptr<const TensorDirectory> file,
-                                          Backend& backend);
-Result<std::unique_ptr<Model>> load_qwen3(std::shared_ptr<const TensorDirectory> file,
-                                          Backend& backend);
+using ModelFile = std::shared_ptr<const TensorDirectory>;
+Result<std::unique_ptr<Model>> load_deepseek2(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_gemma2(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_gemma3(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_gpt_oss(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_llama(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_phi3(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_qwen2(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_qwen3(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_qwen3moe(ModelFile file, Backend& backend);
 
 }  // namespace realm

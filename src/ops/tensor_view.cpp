@@ -58,6 +58,14 @@ TensorView TensorView::slice(int64_t begin, int64_t count) const {
   return view;
 }
 
+TensorView TensorView::columns(int64_t begin, int64_t count) const {
+  CHECK(rank >= 1 && begin >= 0 && count >= 0 && begin + count <= last_dim());
+  TensorView view = *this;
+  view.data = data + last_dim_bytes(dtype, begin);
+  view.shape[rank - 1] = count;
+  return view;
+}
+
 TensorView TensorView::reshaped(std::initializer_list<int64_t> new_shape) const {
   CHECK(is_contiguous());
   TensorView view = make_view(data, dtype, new_shape);

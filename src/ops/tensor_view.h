@@ -42,6 +42,8 @@ struct TensorView {
 
   // Rows [begin, begin + count) of the outermost dimension.
   TensorView slice(int64_t begin, int64_t count) const;
+  // Columns [begin, begin + count) of the innermost dimension, whole blocks of it.
+  TensorView columns(int64_t begin, int64_t count) const;
   // The same contiguous memory with other dimensions.
   TensorView reshaped(std::initializer_list<int64_t> new_shape) const;
 };

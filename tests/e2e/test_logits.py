@@ -6,7 +6,10 @@ import math
 import tiny_model
 from harness import EMBEDDED, RealmTest, argmax, main, read_floats, relative_error, rows
 
-GOLDEN = ("llama-spm", "llama3-rope", "qwen3")
+GOLDEN = ("llama-spm", "llama3-rope", "qwen2", "qwen3", "mixtral", "qwen3moe", "gemma2", "gemma3", "phi3", "gpt-oss",
+          "deepseek2", "deepseek3")
+# One of each kind of attention and feed-forward; golden_test goes through all of them.
+SAME_BITS = ("llama-spm", "gemma2", "gpt-oss", "deepseek2")
 RELATIVE_ERROR_MAX = 1e-3
 
 
@@ -24,14 +27,10 @@ class Golden(RealmTest):
         for position, (ours, theirs) in enumerate(zip(rows(actual, golden["vocab"]), rows(expected, golden["vocab"]))):
             self.assertEqual(argmax(ours), argmax(theirs), f"argmax at position {position}")
 
-    def test_llama_spm(self):
-        self.check("llama-spm")
-
-    def test_llama3_rope(self):
-        self.check("llama3-rope")
-
-    def test_qwen3(self):
-        self.check("qwen3")
+    def test_every_family(self):
+        for name in GOLDEN:
+            with self.subTest(name):
+                self.check(name)
 
 
 class SameBits(RealmTest):
@@ -63,7 +62,7 @@ class SameBits(RealmTest):
                    8192)
 
     def test_golden_f16(self):
-        for name in GOLDEN:
+        for name in SAME_BITS:
             with self.subTest(name):
                 folder = self.shared("golden", name)
                 golden = json.loads((folder / "golden.json").read_text())
@@ -76,11 +75,14 @@ class SameBits(RealmTest):
 class Checkpoint(RealmTest):
     def test_a_hugging_face_folder_is_a_model_too(self):
         """MODEL may be a checkpoint folder; its logits are those of the golden file too."""
-        folder = self.shared("golden", "llama3-rope")
-        golden = json.loads((folder / "golden.json").read_text())
-        out = self.path("logits.f32")
-        self.succeed("logits", folder, "--tokens", ",".join(map(str, golden["tokens"])), "--kv-type", "f32", "-o", out)
-        self.assertLess(relative_error(read_floats(out), read_floats(folder / "logits.f32")), RELATIVE_ERROR_MAX)
+        for name in ("llama3-rope", "gpt-oss", "deepseek3"):
+            with self.subTest(name):
+                folder = self.shared("golden", name)
+                golden = json.loads((folder / "golden.json").read_text())
+                tokens, out = ",".join(map(str, golden["tokens"])), self.path("logits.f32")
+                self.succeed("logits", folder, "--tokens", tokens, "--kv-type", "f32", "-o", out)
+                self.assertLess(relative_error(read_floats(out), read_floats(folder / "logits.f32")),
+                                RELATIVE_ERROR_MAX)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,9 @@ TEST_P(GoldenLogits, SameBitsHoweverTheyAreComputed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenLogits,
-                         testing::Values("llama-spm", "llama3-rope", "qwen3"),
+                         testing::Values("llama-spm", "llama3-rope", "qwen3", "qwen2", "mixtral",
+                                         "qwen3moe", "gemma2", "gemma3", "phi3", "gpt-oss",
+                                         "deepseek2", "deepseek3"),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -46,9 +46,11 @@ struct Consumer {
   uint32_t parity = 0;
   float acc[kN / 2];
 
-  // One unit of 128 columns: two groups of four products. On return the second may still run, and
-  // so the unit's stage is given back by the next call (or finish).
-  __device__ void multiply(const Raw& raw, int unit, bool is_first) {
+  // One unit of 128 columns: two groups of four products. On return the second may still run and
+  // read its operands, which for 16-bit floats are `raw` itself; so the unit's stage is given back,
+  // and its registers filled again (`refill_last`), by the next call.
+  template <typename Refill>
+  __device__ void multiply(const Raw& raw, int unit, bool is_first, Refill&& refill_last) {
     uint32_t a[4][4], b[4][4];
     const auto factors = Source::factors(part.weight, raw, weight_tile, unit, lane);
     Source::template decode<0>(raw, factors, a);
@@ -59,8 +61,9 @@ struct Consumer {
     for (int s = 0; s < 4; ++s) Wgmma<kN>::run(acc, a[s], x + 2 * s);
     wgmma_commit();
     wgmma_wait<1>();
-    if (!is_first && lane == 0) {
-      barrier_arrive(empty + (stage == 0 ? Shape::kStages - 1 : stage - 1));
+    if (!is_first) {
+      if (lane == 0) barrier_arrive(empty + (stage == 0 ? Shape::kStages - 1 : stage - 1));
+      refill_last();
     }
     Source::template decode<1>(raw, factors, b);
     wgmma_fence();
@@ -205,10 +208,11 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
     for (int d = 0; d < kDepth; ++d) {
       const int unit = base + d;
       if (unit >= unit_end) break;
-      consumer.multiply(raw[d], unit, unit == unit_begin);
-      if (unit + kDepth < unit_end) {
-        raw[d] = Source::load(part.weight, consumer.weight_tile, unit + kDepth, lane);
-      }
+      consumer.multiply(raw[d], unit, unit == unit_begin, [&] {
+        if (unit - 1 + kDepth >= unit_end) return;
+        raw[(d + kDepth - 1) % kDepth] =
+            Source::load(part.weight, consumer.weight_tile, unit - 1 + kDepth, lane);
+      });
     }
   }
   wgmma_wait<0>();

@@ -276,16 +276,25 @@ Status convert_adapter(const std::string& folder, const std::string& base,
   std::vector<GgufTensorSource> sources;
   for (const auto& [module, pair] : pairs) {
     const std::string where = weights_path + ": module " + quoted_name(module);
-    const auto mapped = map_tensor_name(*model.family, module + ".weight");
-    if (!mapped) {
+    const auto targets = map_tensor_name(*model.family, module + ".weight");
+    if (targets.empty()) {
       return Error{ErrorCode::kBadModel, where + " is none that the base model has"};
+    }
+    const MappedName& mapped = targets[0];
+    const bool interleaved = mapped.change == TensorChange::kInterleaveQueryHeads ||
+                             mapped.change == TensorChange::kInterleaveKeyHeads;
+    const bool in_place = interleaved || mapped.change == TensorChange::kNone ||
+                          mapped.change == TensorChange::kFloats;
+    if (targets.size() > 1 || mapped.expert >= 0 || !in_place) {
+      return Error{ErrorCode::kUnsupported,
+                   where + " is an expert's or one that GGUF splits, which adapters cannot have"};
     }
     const int64_t rank = pair.a->shape[0];
     Matrix a{rank, pair.a->shape[1], decoded(*pair.a)};
     Matrix b{pair.b->shape[0], rank, decoded(*pair.b)};
     if (pair.embedding) a = transposed(a);  // [vocab, rank]: looked up by row
-    if (mapped->change != TensorChange::kNone) {
-      const bool query = mapped->change == TensorChange::kInterleaveQueryHeads;
+    if (interleaved) {
+      const bool query = mapped.change == TensorChange::kInterleaveQueryHeads;
       const int64_t heads = TRY(model.metadata.get_int(
           architecture + (query ? ".attention.head_count" : ".attention.head_count_kv"), 1,
           1 << 20));
@@ -300,8 +309,8 @@ Status convert_adapter(const std::string& folder, const std::string& base,
     if (factor != 1.0) {
       for (float& v : b.values) v = static_cast<float>(v * factor);
     }
-    sources.push_back(matrix_source(mapped->gguf + ".lora_a", std::move(a), format, folder));
-    sources.push_back(matrix_source(mapped->gguf + ".lora_b", std::move(b), format, folder));
+    sources.push_back(matrix_source(mapped.gguf + ".lora_a", std::move(a), format, folder));
+    sources.push_back(matrix_source(mapped.gguf + ".lora_b", std::move(b), format, folder));
   }
   Metadata metadata;
   metadata.set_string("general.architecture", architecture);

@@ -4,7 +4,8 @@
 #include <cstring>
 #include <filesystem>
 
-#include "formats/hf/family.h"
+#include "base/half.h"
+#include "formats/hf/tensor_changes.h"
 #include "formats/hf/tokenizer.h"
 #include "formats/hf/vocabulary.h"
 #include "formats/quant/quant_table.h"
@@ -90,46 +91,160 @@ void Checkpoint::add_floats(std::string name, std::vector<int64_t> shape,
   owners_.push_back(std::move(owned));
 }
 
-Status Checkpoint::add_tensor(const TensorInfo& source, std::string gguf_name,
-                              int64_t interleave_heads) {
-  const auto bad = [&](const std::string& problem) {
-    return Error{ErrorCode::kBadModel, "tensor " + quoted_name(source.name) + ": " + problem};
-  };
-  if (!is_weight_type(source.dtype)) {
-    return bad("type " + dtype_name(source.dtype) + " is not a type of weights (F32, F16, BF16)");
-  }
-  if (source.shape.size() > 2)
-    return bad("shape " + shape_text(source.shape) + " has rank above 2");
+Status Checkpoint::add_interleaved(const TensorInfo& source, const MappedName& mapped) {
+  const HeadCounts counts = TRY(head_counts(metadata_, architecture_));
+  const bool query = mapped.change == TensorChange::kInterleaveQueryHeads;
+  const int64_t heads = query ? counts.query : counts.key;
   const int64_t rows = source.shape[0];
-  std::vector<int64_t> order;
-  if (interleave_heads > 0) {
-    if (rows % (2 * interleave_heads) != 0) {
-      return bad(std::to_string(rows) + " rows are not an even number for each of " +
-                 std::to_string(interleave_heads) + " heads");
-    }
-    order = interleaved_rows(rows, interleave_heads);
+  if (rows % (2 * heads) != 0) {
+    return Error{ErrorCode::kBadModel, "tensor " + quoted_name(source.name) + ": " +
+                                           std::to_string(rows) +
+                                           " rows are not an even number for each of " +
+                                           std::to_string(heads) + " heads"};
   }
+  const std::vector<int64_t> order = interleaved_rows(rows, heads);
   if (source.shape.size() == 1) {
-    std::vector<float> values = TRY(to_floats(source));
-    if (!order.empty()) {
-      std::vector<float> reordered;
-      reordered.reserve(values.size());
-      for (const int64_t r : order) reordered.push_back(values[static_cast<size_t>(r)]);
-      values = std::move(reordered);
-    }
-    add_floats(std::move(gguf_name), source.shape, std::move(values));
+    const std::vector<float> values = TRY(to_floats(source));
+    std::vector<float> reordered;
+    reordered.reserve(values.size());
+    for (const int64_t r : order) reordered.push_back(values[static_cast<size_t>(r)]);
+    add_floats(mapped.gguf, source.shape, std::move(reordered));
     return {};
   }
-  CheckpointTensor tensor{std::move(gguf_name), source.dtype, source.shape, {}};
-  if (order.empty()) {
-    tensor.pieces.push_back(source.data);
-  } else {
-    const size_t row_bytes = source.data.size() / static_cast<size_t>(rows);
-    for (const int64_t r : order) {
-      tensor.pieces.push_back(source.data.subspan(static_cast<size_t>(r) * row_bytes, row_bytes));
-    }
+  CheckpointTensor tensor{mapped.gguf, source.dtype, source.shape, {}};
+  const size_t row_bytes = source.data.size() / static_cast<size_t>(rows);
+  for (const int64_t r : order) {
+    tensor.pieces.push_back(source.data.subspan(static_cast<size_t>(r) * row_bytes, row_bytes));
   }
   tensors_.push_back(std::move(tensor));
+  return {};
+}
+
+Status Checkpoint::add_expert(const TensorInfo& source, const MappedName& mapped) {
+  if (source.shape.size() != 2) {
+    return Error{ErrorCode::kBadModel, "tensor " + quoted_name(source.name) + ": shape " +
+                                           shape_text(source.shape) + " is not a matrix's"};
+  }
+  const int64_t experts = TRY(metadata_.get_int_or(architecture_ + ".expert_count", 0, 0, 1 << 20));
+  if (mapped.expert >= experts) {
+    return Error{ErrorCode::kBadModel, "tensor " + quoted_name(source.name) +
+                                           ": belongs to an expert past the " +
+                                           std::to_string(experts) + " of config.json"};
+  }
+  experts_[mapped.gguf].emplace(mapped.expert, source);
+  return {};
+}
+
+Status Checkpoint::stack_experts() {
+  for (const auto& [name, parts] : experts_) {
+    const TensorInfo& first = parts.begin()->second;
+    const int64_t experts = TRY(metadata_.get_int(architecture_ + ".expert_count", 1, 1 << 20));
+    CheckpointTensor tensor{name, first.dtype, {experts, first.shape[0], first.shape[1]}, {}};
+    for (const auto& [number, part] : parts) {
+      if (part.shape != first.shape || part.dtype != first.dtype) {
+        return Error{ErrorCode::kBadModel, "tensors " + quoted_name(first.name) + " and " +
+                                               quoted_name(part.name) + " differ in shape or type"};
+      }
+      tensor.pieces.push_back(part.data);
+    }
+    if (static_cast<int64_t>(parts.size()) != experts) {
+      return Error{ErrorCode::kBadModel,
+                   std::to_string(parts.size()) + " of " + std::to_string(experts) +
+                       " experts have a tensor like " + quoted_name(first.name)};
+    }
+    tensors_.push_back(std::move(tensor));
+  }
+  experts_.clear();
+  return {};
+}
+
+Status Checkpoint::add_tensor(const TensorInfo& source, const MappedName& mapped) {
+  if (!is_weight_type(source.dtype)) {
+    return Error{ErrorCode::kBadModel, "tensor " + quoted_name(source.name) + ": type " +
+                                           dtype_name(source.dtype) +
+                                           " is not a type of weights (F32, F16, BF16)"};
+  }
+  if (moves_elements(mapped.change)) {
+    ChangedTensor changed = TRY(change_elements(source, mapped.change, metadata_, architecture_));
+    TensorInfo whole{source.name, source.dtype, changed.shape, *changed.bytes};
+    if (changed.shape.size() == 2) {
+      add_floats(mapped.gguf, changed.shape, TRY(to_floats(whole)));
+    } else {
+      tensors_.push_back({mapped.gguf, source.dtype, changed.shape, {whole.data}});
+      owners_.push_back(std::move(changed.bytes));
+    }
+    return {};
+  }
+  if (source.shape.size() > 2) {
+    return Error{ErrorCode::kBadModel, "tensor " + quoted_name(source.name) + ": shape " +
+                                           shape_text(source.shape) + " has rank above 2"};
+  }
+  if (mapped.expert >= 0) return add_expert(source, mapped);
+  const bool floats = mapped.change == TensorChange::kFloats;
+  if (mapped.change == TensorChange::kInterleaveQueryHeads ||
+      mapped.change == TensorChange::kInterleaveKeyHeads) {
+    return add_interleaved(source, mapped);
+  }
+  if (source.shape.size() == 1 || floats) {
+    std::vector<float> values = TRY(to_floats(source));
+    if (mapped.change == TensorChange::kAddOne) {
+      for (float& v : values) {
+        v += 1.0f;
+        if (source.dtype == DType::kF16) v = fp16_to_float(float_to_fp16(v));
+      }
+    }
+    add_floats(mapped.gguf, source.shape, std::move(values));
+    return {};
+  }
+  tensors_.push_back({mapped.gguf, source.dtype, source.shape, {source.data}});
+  return {};
+}
+
+Status Checkpoint::add_weights(const Family& family, const TensorDirectory& weights, bool tied,
+                               const std::string& folder) {
+  const int64_t vocab_size = TRY(metadata_.get_int(architecture_ + ".vocab_size", 1, kMaxTokens));
+  const int64_t num_layers = TRY(metadata_.get_int(architecture_ + ".block_count", 1, 1 << 20));
+  for (const TensorInfo& source : weights.tensors()) {
+    if (is_derived(source.name)) continue;
+    const auto fail = [&](const std::string& problem) {
+      return Error{ErrorCode::kBadModel,
+                   folder + ": tensor " + quoted_name(source.name) + " " + problem};
+    };
+    const std::vector<MappedName> targets = map_tensor_name(family, source.name);
+    if (targets.empty()) return fail(std::string("is none that ") + family.hf_class + " has");
+    if (targets[0].layer >= num_layers) {
+      return fail("belongs to a layer past the " + std::to_string(num_layers) + " of config.json");
+    }
+    // A copy of the embedding, that readers with the same flag do not look at.
+    if (tied && targets[0].gguf == "output.weight") continue;
+    if (targets[0].gguf == "token_embd.weight" && source.shape[0] != vocab_size) {
+      return fail("has " + std::to_string(source.shape[0]) + " rows, config.json's vocab_size is " +
+                  std::to_string(vocab_size));
+    }
+    for (const MappedName& mapped : targets) {
+      const Status added = add_tensor(source, mapped);
+      if (!added.ok()) return added.error().at(folder);
+    }
+  }
+  const Status stacked = stack_experts();
+  if (!stacked.ok()) return stacked.error().at(folder);
+  const std::string last_layer = "blk." + std::to_string(num_layers - 1) + ".";
+  const bool complete = std::any_of(
+      tensors_.begin(), tensors_.end(),
+      [&](const CheckpointTensor& tensor) { return tensor.name.starts_with(last_layer); });
+  if (complete) return {};
+  return Error{ErrorCode::kBadModel, folder + "/config.json: num_hidden_layers is " +
+                                         std::to_string(num_layers) +
+                                         ", but the checkpoint has no tensors of its last layer"};
+}
+
+Status Checkpoint::add_rope_factors(const JsonObject& config) {
+  LongRopeFactors by_length = TRY(long_rope_factors(config));
+  for (auto& [name, factors] : {std::pair("rope_freqs.weight", TRY(rope_frequency_factors(config))),
+                                std::pair("rope_factors_short.weight", by_length.short_factors),
+                                std::pair("rope_factors_long.weight", by_length.long_factors)}) {
+    if (!factors.empty()) add_floats(name, {static_cast<int64_t>(factors.size())}, factors);
+  }
   return {};
 }
 
@@ -138,55 +253,22 @@ Result<Checkpoint> Checkpoint::open(const std::string& folder) {
   const boost::json::value config_value = TRY(read_json_file(config_path));
   const JsonObject config = TRY(JsonObject::from(config_value, config_path));
   const Family& family = *TRY(family_of_config(config));
-  const std::string architecture = family.gguf_architecture;
 
   Checkpoint checkpoint;
+  checkpoint.architecture_ = family.gguf_architecture;
   Metadata& metadata = checkpoint.metadata_;
   TRY(set_model_metadata(family, config, folder, metadata));
-  const int64_t vocab_size = TRY(metadata.get_int(architecture + ".vocab_size", 1, kMaxTokens));
-  const int64_t num_layers = TRY(metadata.get_int(architecture + ".block_count", 1, 1 << 20));
-  const HeadCounts heads = TRY(head_counts(metadata, architecture));
+  const int64_t vocab_size =
+      TRY(metadata.get_int(checkpoint.architecture_ + ".vocab_size", 1, kMaxTokens));
   TRY(add_tokenizer(folder, config, vocab_size, metadata));
-
-  std::vector<float> factors = TRY(rope_frequency_factors(config));
-  if (!factors.empty()) {
-    const int64_t size = static_cast<int64_t>(factors.size());
-    checkpoint.add_floats("rope_freqs.weight", {size}, std::move(factors));
+  if (family.no_space_prefix && metadata.contains("tokenizer.ggml.model")) {
+    metadata.set_bool("tokenizer.ggml.add_space_prefix", false);
   }
-  const bool tied = TRY(config.get_bool_or("tie_word_embeddings", false));
+  TRY(checkpoint.add_rope_factors(config));
+  const bool tied_by_default = std::string_view(family.gguf_architecture).starts_with("gemma");
+  const bool tied = TRY(config.get_bool_or("tie_word_embeddings", tied_by_default));
   std::shared_ptr<TensorDirectory> weights = TRY(open_weights(folder));
-  for (const TensorInfo& source : weights->tensors()) {
-    if (is_derived(source.name)) continue;
-    const auto fail = [&](const std::string& problem) {
-      return Error{ErrorCode::kBadModel,
-                   folder + ": tensor " + quoted_name(source.name) + " " + problem};
-    };
-    auto mapped = map_tensor_name(family, source.name);
-    if (!mapped) return fail(std::string("is none that ") + family.hf_class + " has");
-    if (mapped->layer >= num_layers) {
-      return fail("belongs to a layer past the " + std::to_string(num_layers) + " of config.json");
-    }
-    // A copy of the embedding, that readers with the same flag do not look at.
-    if (tied && mapped->gguf == "output.weight") continue;
-    if (mapped->gguf == "token_embd.weight" && source.shape[0] != vocab_size) {
-      return fail("has " + std::to_string(source.shape[0]) + " rows, config.json's vocab_size is " +
-                  std::to_string(vocab_size));
-    }
-    const int64_t interleave = mapped->change == TensorChange::kInterleaveQueryHeads ? heads.query
-                               : mapped->change == TensorChange::kInterleaveKeyHeads ? heads.key
-                                                                                     : 0;
-    const Status added = checkpoint.add_tensor(source, std::move(mapped->gguf), interleave);
-    if (!added.ok()) return added.error().at(folder);
-  }
-  const std::string last_layer = "blk." + std::to_string(num_layers - 1) + ".";
-  const bool complete = std::any_of(
-      checkpoint.tensors_.begin(), checkpoint.tensors_.end(),
-      [&](const CheckpointTensor& tensor) { return tensor.name.starts_with(last_layer); });
-  if (!complete) {
-    return Error{ErrorCode::kBadModel, folder + "/config.json: num_hidden_layers is " +
-                                           std::to_string(num_layers) +
-                                           ", but the checkpoint has no tensors of its last layer"};
-  }
+  TRY(checkpoint.add_weights(family, *weights, tied, folder));
   std::stable_sort(checkpoint.tensors_.begin(), checkpoint.tensors_.end(),
                    [](const CheckpointTensor& a, const CheckpointTensor& b) {
                      return std::pair(section(a), layer_of(a)) < std::pair(section(b), layer_of(b));

@@ -1,14 +1,17 @@
 // A Hugging Face checkpoint folder (config.json, safetensors, tokenizer files) seen as a GGUF
 // model: the same metadata keys and tensor names. Tensors are lists of views into the mapped files,
-// so that reordering rows costs nothing until somebody reads them; only vectors (norms, biases),
-// which GGUF keeps in F32, are converted when the folder is opened.
+// so that reordering rows and stacking experts costs nothing until somebody reads them; only
+// vectors (norms, biases), which GGUF keeps in F32, and what is transposed are made when the folder
+// is opened.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "formats/hf/family.h"
 #include "formats/tensor_directory.h"
 
 namespace realm::hf {
@@ -39,12 +42,21 @@ class Checkpoint {
 
  private:
   Checkpoint() = default;
-  Status add_tensor(const TensorInfo& source, std::string gguf_name, int64_t interleave_heads);
+  Status add_weights(const Family& family, const TensorDirectory& weights, bool tied,
+                     const std::string& folder);
+  Status add_tensor(const TensorInfo& source, const MappedName& mapped);
+  Status add_interleaved(const TensorInfo& source, const MappedName& mapped);
+  Status add_expert(const TensorInfo& source, const MappedName& mapped);
+  Status stack_experts();
+  Status add_rope_factors(const JsonObject& config);
   void add_floats(std::string name, std::vector<int64_t> shape, std::vector<float> values);
 
   Metadata metadata_;
   std::vector<CheckpointTensor> tensors_;
   std::vector<std::shared_ptr<const void>> owners_;
+  std::string architecture_;
+  // One expert's matrix by the stacked tensor's name and the expert's number, until all are there.
+  std::map<std::string, std::map<int64_t, TensorInfo>> experts_;
 };
 
 // The rows of a matrix of `heads` heads, reordered from halves (i, i + d/2) to pairs (2i, 2i + 1)

@@ -51,7 +51,8 @@ TEST(Convert, CheckpointEqualsTheReference) {
   if (!fs::exists(kShared / "golden")) GTEST_SKIP() << "no reference data in " << kShared;
   TemporaryFolder out;
   const std::string file = out.path / "m.gguf";
-  for (const char* name : {"llama-spm", "llama3-rope", "qwen3"}) {
+  for (const char* name : {"llama-spm", "llama3-rope", "qwen2", "qwen3", "mixtral", "qwen3moe",
+                           "gemma2", "gemma3", "phi3", "gpt-oss", "deepseek2", "deepseek3"}) {
     SCOPED_TRACE(name);
     const fs::path folder = kShared / "golden" / name;
     size_t calls = 0;

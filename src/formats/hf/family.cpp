@@ -3,14 +3,13 @@
 #include <boost/json/array.hpp>
 #include <filesystem>
 
-#include "formats/hf/rope.h"
-#include "formats/hf/vocabulary.h"
+#include "formats/hf/hyper_parameters.h"
 #include "formats/tensor_directory.h"
 
 namespace realm::hf {
 namespace {
 
-constexpr int64_t kMaxLayers = 100000;
+using enum TensorChange;
 
 // Mistral and Llama share everything; biases, where there are any, go by the same names.
 constexpr TensorRule kLlamaTensors[] = {
@@ -18,8 +17,8 @@ constexpr TensorRule kLlamaTensors[] = {
     {"model.norm", "output_norm"},
     {"lm_head", "output"},
     {"model.layers.*.input_layernorm", "blk.*.attn_norm"},
-    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q", TensorChange::kInterleaveQueryHeads},
-    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k", TensorChange::kInterleaveKeyHeads},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q", kInterleaveQueryHeads},
+    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k", kInterleaveKeyHeads},
     {"model.layers.*.self_attn.v_proj", "blk.*.attn_v"},
     {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
     {"model.layers.*.post_attention_layernorm", "blk.*.ffn_norm"},
@@ -28,7 +27,25 @@ constexpr TensorRule kLlamaTensors[] = {
     {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
 };
 
-constexpr TensorRule kQwen3Tensors[] = {
+constexpr TensorRule kMixtralTensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm"},
+    {"lm_head", "output"},
+    {"model.layers.*.input_layernorm", "blk.*.attn_norm"},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q", kInterleaveQueryHeads},
+    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k", kInterleaveKeyHeads},
+    {"model.layers.*.self_attn.v_proj", "blk.*.attn_v"},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.post_attention_layernorm", "blk.*.ffn_norm"},
+    {"model.layers.*.block_sparse_moe.gate", "blk.*.ffn_gate_inp", kFloats},
+    {"model.layers.*.block_sparse_moe.experts.#.w1", "blk.*.ffn_gate_exps"},
+    {"model.layers.*.block_sparse_moe.experts.#.w3", "blk.*.ffn_up_exps"},
+    {"model.layers.*.block_sparse_moe.experts.#.w2", "blk.*.ffn_down_exps"},
+};
+
+// Qwen2 has biases and Qwen3 norms of q and k; the names of one are not in the other's files. Both
+// kinds of feed-forward may stand in one model.
+constexpr TensorRule kQwenTensors[] = {
     {"model.embed_tokens", "token_embd"},
     {"model.norm", "output_norm"},
     {"lm_head", "output"},
@@ -43,79 +60,133 @@ constexpr TensorRule kQwen3Tensors[] = {
     {"model.layers.*.mlp.gate_proj", "blk.*.ffn_gate"},
     {"model.layers.*.mlp.up_proj", "blk.*.ffn_up"},
     {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
+    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", kFloats},
+    {"model.layers.*.mlp.experts.#.gate_proj", "blk.*.ffn_gate_exps"},
+    {"model.layers.*.mlp.experts.#.up_proj", "blk.*.ffn_up_exps"},
+    {"model.layers.*.mlp.experts.#.down_proj", "blk.*.ffn_down_exps"},
 };
 
-// The keys of a dense decoder with grouped-query attention and a gated SiLU feed-forward.
-Status set_dense_decoder(const JsonObject& config, const std::string& architecture,
-                         Metadata& metadata) {
-  const std::string activation = TRY(config.get_string_or("hidden_act", "silu"));
-  if (activation != "silu" && activation != "swish") {
-    return Error{
-        ErrorCode::kUnsupported,
-        config.label() + ": hidden_act " + quoted_name(activation) + " is not supported; silu is"};
-  }
-  const int64_t hidden = TRY(config.get_int("hidden_size", 1, 1 << 24));
-  const int64_t heads = TRY(config.get_int("num_attention_heads", 1, 1 << 20));
-  const int64_t kv_heads = TRY(config.get_int_or("num_key_value_heads", heads, 1, heads));
-  if (heads % kv_heads != 0) {
-    return config.bad("num_key_value_heads", std::to_string(kv_heads) + " does not divide " +
-                                                 std::to_string(heads) + " heads");
-  }
-  if (!config.has("head_dim") && hidden % heads != 0) {
-    return config.bad("num_attention_heads",
-                      std::to_string(heads) + " does not divide hidden_size");
-  }
-  const int64_t head_dim = TRY(config.get_int_or("head_dim", hidden / heads, 2, 1 << 16));
-  if (head_dim % 2 != 0) return config.bad("head_dim", "must be even");
-  const double partial = TRY(config.get_float_or("partial_rotary_factor", 1.0));
-  if (partial != 1.0) {
-    return Error{ErrorCode::kUnsupported, config.label() + ": partial_rotary_factor other than 1"};
-  }
-  const int64_t context = TRY(config.get_int("max_position_embeddings", 1, int64_t{1} << 31));
+constexpr TensorRule kGemmaTensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm", kAddOne},
+    {"lm_head", "output"},
+    {"model.layers.*.input_layernorm", "blk.*.attn_norm", kAddOne},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q"},
+    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k"},
+    {"model.layers.*.self_attn.v_proj", "blk.*.attn_v"},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.self_attn.q_norm", "blk.*.attn_q_norm", kAddOne},
+    {"model.layers.*.self_attn.k_norm", "blk.*.attn_k_norm", kAddOne},
+    {"model.layers.*.post_attention_layernorm", "blk.*.post_attention_norm", kAddOne},
+    {"model.layers.*.pre_feedforward_layernorm", "blk.*.ffn_norm", kAddOne},
+    {"model.layers.*.post_feedforward_layernorm", "blk.*.post_ffw_norm", kAddOne},
+    {"model.layers.*.mlp.gate_proj", "blk.*.ffn_gate"},
+    {"model.layers.*.mlp.up_proj", "blk.*.ffn_up"},
+    {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
+};
 
-  const auto set = [&](const char* key, int64_t value) {
-    metadata.set_uint32(architecture + key, static_cast<uint32_t>(value));
-  };
-  set(".block_count", TRY(config.get_int("num_hidden_layers", 1, kMaxLayers)));
-  set(".context_length", context);
-  set(".embedding_length", hidden);
-  set(".feed_forward_length", TRY(config.get_int("intermediate_size", 1, 1 << 26)));
-  set(".attention.head_count", heads);
-  set(".attention.head_count_kv", kv_heads);
-  set(".attention.key_length", head_dim);
-  set(".attention.value_length", head_dim);
-  metadata.set_float32(architecture + ".attention.layer_norm_rms_epsilon",
-                       static_cast<float>(TRY(config.get_float("rms_norm_eps"))));
-  set(".vocab_size", TRY(config.get_int("vocab_size", 1, kMaxTokens)));
-  set(".rope.dimension_count", head_dim);
-  if (config.has("sliding_window") && TRY(config.get_bool_or("use_sliding_window", true))) {
-    const int64_t window = TRY(config.get_int("sliding_window", 1, int64_t{1} << 31));
-    if (window < context) set(".attention.sliding_window", window);
-  }
-  return set_rope(config, architecture, context, metadata);
-}
+constexpr TensorRule kPhi3Tensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm"},
+    {"lm_head", "output"},
+    {"model.layers.*.input_layernorm", "blk.*.attn_norm"},
+    {"model.layers.*.self_attn.qkv_proj", "blk.*.attn_qkv"},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.post_attention_layernorm", "blk.*.ffn_norm"},
+    {"model.layers.*.mlp.gate_up_proj", "blk.*.ffn_up"},
+    {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
+};
+
+constexpr TensorRule kGptOssTensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm"},
+    {"lm_head", "output"},
+    {"model.layers.*.input_layernorm", "blk.*.attn_norm"},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q"},
+    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k"},
+    {"model.layers.*.self_attn.v_proj", "blk.*.attn_v"},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.self_attn.sinks", "blk.*.attn_sinks.weight", kNone, true},
+    {"model.layers.*.post_attention_layernorm", "blk.*.post_attention_norm"},
+    {"model.layers.*.mlp.router", "blk.*.ffn_gate_inp", kFloats},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_gate_exps.weight", kTransposeGates,
+     true},
+    {"model.layers.*.mlp.experts.gate_up_proj", "blk.*.ffn_up_exps.weight", kTransposeUps, true},
+    {"model.layers.*.mlp.experts.gate_up_proj_bias", "blk.*.ffn_gate_exps.bias", kGateBiases, true},
+    {"model.layers.*.mlp.experts.gate_up_proj_bias", "blk.*.ffn_up_exps.bias", kUpBiases, true},
+    {"model.layers.*.mlp.experts.down_proj", "blk.*.ffn_down_exps.weight", kTranspose, true},
+    {"model.layers.*.mlp.experts.down_proj_bias", "blk.*.ffn_down_exps.bias", kFloats, true},
+};
+
+constexpr TensorRule kDeepSeekTensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm"},
+    {"lm_head", "output"},
+    {"model.layers.*.input_layernorm", "blk.*.attn_norm"},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q"},
+    {"model.layers.*.self_attn.q_a_proj", "blk.*.attn_q_a"},
+    {"model.layers.*.self_attn.q_a_layernorm", "blk.*.attn_q_a_norm"},
+    {"model.layers.*.self_attn.q_b_proj", "blk.*.attn_q_b"},
+    {"model.layers.*.self_attn.kv_a_proj_with_mqa", "blk.*.attn_kv_a_mqa"},
+    {"model.layers.*.self_attn.kv_a_layernorm", "blk.*.attn_kv_a_norm"},
+    {"model.layers.*.self_attn.kv_b_proj", "blk.*.attn_k_b", kLatentKeys},
+    {"model.layers.*.self_attn.kv_b_proj", "blk.*.attn_v_b", kLatentValues},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.post_attention_layernorm", "blk.*.ffn_norm"},
+    {"model.layers.*.mlp.gate_proj", "blk.*.ffn_gate"},
+    {"model.layers.*.mlp.up_proj", "blk.*.ffn_up"},
+    {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
+    {"model.layers.*.mlp.gate", "blk.*.ffn_gate_inp", kFloats},
+    {"model.layers.*.mlp.gate.e_score_correction_bias", "blk.*.exp_probs_b.bias", kNone, true},
+    {"model.layers.*.mlp.experts.#.gate_proj", "blk.*.ffn_gate_exps"},
+    {"model.layers.*.mlp.experts.#.up_proj", "blk.*.ffn_up_exps"},
+    {"model.layers.*.mlp.experts.#.down_proj", "blk.*.ffn_down_exps"},
+    {"model.layers.*.mlp.shared_experts.gate_proj", "blk.*.ffn_gate_shexp"},
+    {"model.layers.*.mlp.shared_experts.up_proj", "blk.*.ffn_up_shexp"},
+    {"model.layers.*.mlp.shared_experts.down_proj", "blk.*.ffn_down_shexp"},
+};
 
 constexpr Family kFamilies[] = {
     {"LlamaForCausalLM", "llama", kLlamaTensors, set_dense_decoder},
     {"MistralForCausalLM", "llama", kLlamaTensors, set_dense_decoder},
-    {"Qwen3ForCausalLM", "qwen3", kQwen3Tensors, set_dense_decoder},
+    {"MixtralForCausalLM", "llama", kMixtralTensors, set_expert_decoder},
+    {"Qwen2ForCausalLM", "qwen2", kQwenTensors, set_dense_decoder},
+    {"Qwen3ForCausalLM", "qwen3", kQwenTensors, set_dense_decoder},
+    {"Qwen3MoeForCausalLM", "qwen3moe", kQwenTensors, set_expert_decoder},
+    {"Gemma2ForCausalLM", "gemma2", kGemmaTensors, set_gemma2, true},
+    {"Gemma3ForCausalLM", "gemma3", kGemmaTensors, set_gemma3, true},
+    {"Phi3ForCausalLM", "phi3", kPhi3Tensors, set_phi3},
+    {"GptOssForCausalLM", "gpt-oss", kGptOssTensors, set_gpt_oss},
+    {"DeepseekV2ForCausalLM", "deepseek2", kDeepSeekTensors, set_deepseek2},
+    {"DeepseekV3ForCausalLM", "deepseek2", kDeepSeekTensors, set_deepseek2},
 };
 
-// Matches a name against a pattern with at most one "*", a layer's number.
-bool match_layer(std::string_view pattern, std::string_view name, int64_t& layer) {
-  const size_t star = pattern.find('*');
-  layer = -1;
-  if (star == std::string_view::npos) return pattern == name;
-  if (name.substr(0, star) != pattern.substr(0, star)) return false;
-  size_t end = star;
-  int64_t number = 0;
-  while (end < name.size() && name[end] >= '0' && name[end] <= '9' && number < kMaxLayers) {
+// Takes a number off the front of `name`: digits without leading zeros, below `limit`.
+bool take_number(std::string_view& name, int64_t limit, int64_t& number) {
+  size_t end = 0;
+  number = 0;
+  while (end < name.size() && name[end] >= '0' && name[end] <= '9' && number < limit) {
     number = number * 10 + (name[end++] - '0');
   }
-  const std::string_view digits = name.substr(star, end - star);
-  if (digits.empty() || (digits.size() > 1 && digits[0] == '0')) return false;
-  layer = number;
-  return name.substr(end) == pattern.substr(star + 1);
+  if (end == 0 || (end > 1 && name[0] == '0')) return false;
+  name.remove_prefix(end);
+  return true;
+}
+
+// Matches a name against a pattern with at most one "*" and one "#".
+bool match_name(std::string_view pattern, std::string_view name, int64_t& layer, int64_t& expert) {
+  layer = expert = -1;
+  for (const char c : pattern) {
+    if (c == '*') {
+      if (!take_number(name, kMaxLayers, layer)) return false;
+    } else if (c == '#') {
+      if (!take_number(name, kMaxExperts, expert)) return false;
+    } else {
+      if (name.empty() || name[0] != c) return false;
+      name.remove_prefix(1);
+    }
+  }
+  return name.empty();
 }
 
 }  // namespace
@@ -146,23 +217,21 @@ const Family* family_of_architecture(std::string_view architecture) {
   return nullptr;
 }
 
-std::optional<MappedName> map_tensor_name(const Family& family, std::string_view hf_name) {
-  for (const std::string_view suffix : {".weight", ".bias"}) {
-    if (hf_name.size() <= suffix.size() ||
-        hf_name.substr(hf_name.size() - suffix.size()) != suffix) {
-      continue;
-    }
-    const std::string_view stem = hf_name.substr(0, hf_name.size() - suffix.size());
-    for (const TensorRule& rule : family.tensors) {
-      int64_t layer = -1;
-      if (!match_layer(rule.hf, stem, layer)) continue;
+std::vector<MappedName> map_tensor_name(const Family& family, std::string_view hf_name) {
+  std::vector<MappedName> mapped;
+  for (const TensorRule& rule : family.tensors) {
+    for (const std::string_view suffix : {"", ".weight", ".bias"}) {
+      if (rule.whole != suffix.empty() || !hf_name.ends_with(suffix)) continue;
+      int64_t layer = -1, expert = -1;
+      const std::string_view stem = hf_name.substr(0, hf_name.size() - suffix.size());
+      if (!match_name(rule.hf, stem, layer, expert)) continue;
       std::string gguf = rule.gguf;
       const size_t star = gguf.find('*');
       if (star != std::string::npos) gguf.replace(star, 1, std::to_string(layer));
-      return MappedName{gguf + std::string(suffix), rule.change, layer};
+      mapped.push_back({gguf + std::string(suffix), rule.change, layer, expert});
     }
   }
-  return std::nullopt;
+  return mapped;
 }
 
 Status set_model_metadata(const Family& family, const JsonObject& config, const std::string& folder,
