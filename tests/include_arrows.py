@@ -43,6 +43,7 @@ LIBRARIES: Dict[str, Set[str]] = {
     "boost": {"formats/", "text/", "tenants/", "server/", "app/"},
     "utf8proc.h": {"text/"},
     "pcre2.h": {"text/"},
+    "openssl": {"tenants/", "server/"},
     "sqlite3.h": {"tenants/"},
     "prometheus": {"telemetry/"},
     "cuda_runtime.h": {"backends/"},

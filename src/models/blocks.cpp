@@ -90,6 +90,7 @@ Result<AttentionWeights> load_attention(WeightLoader& loader, const std::string&
   using enum AttentionParts::QkNorm;
   const int64_t q = p.heads * p.k_dim, k = p.kv_heads * p.k_dim, v = p.kv_heads * p.v_dim;
   AttentionWeights w;
+  w.norm_after_rope = parts.norm_after_rope;
   if (parts.fused_qkv) {
     const std::string name = prefix + "attn_qkv";
     w.q = TRY(load_linear_rows(loader, name, q + k + v, p.hidden, 0, q));
@@ -170,12 +171,17 @@ void add_attention(ProgramBuilder& builder, const TransformerParams& p,
   const TensorView q = qkv[0].reshaped({tokens, p.heads, p.k_dim});
   const TensorView k = qkv[1].reshaped({tokens, p.kv_heads, p.k_dim});
   const TensorView v = qkv[2].reshaped({tokens, p.kv_heads, p.v_dim});
-  add_head_norm(builder, weights.q_norm, p.norm_eps, q);
-  add_head_norm(builder, weights.k_norm, p.norm_eps, k);
+  const auto add_norms = [&](bool here) {
+    if (!here) return;
+    add_head_norm(builder, weights.q_norm, p.norm_eps, q);
+    add_head_norm(builder, weights.k_norm, p.norm_eps, k);
+  };
+  add_norms(!weights.norm_after_rope);
   if (!settings.rope_table.empty()) {
     builder.add(Rope{.x = q, .table = settings.rope_table, .pairs = settings.rope_pairs});
     builder.add(Rope{.x = k, .table = settings.rope_table, .pairs = settings.rope_pairs});
   }
+  add_norms(weights.norm_after_rope);
   builder.add(
       StoreKv{.k = k, .v = v, .k_cache = cache.k, .v_cache = cache.v, .slots = inputs.slots});
   const TensorView attended = builder.scratch({tokens, p.heads, p.v_dim});

@@ -59,14 +59,16 @@ void add_norm(ProgramBuilder& builder, const TensorView& x, const Norm& norm, fl
 struct AttentionParts {
   bool fused_qkv = false;  // attn_qkv holds the rows of q, k and v
   Bias qkv_bias = Bias::kOptional;
-  // Norms of q and k before rotation, of each head or of all heads together.
+  // Norms of q and k, before or after rotation, of each head or of all heads together.
   enum class QkNorm { kNone, kOptional, kHead, kAll } qk_norm = QkNorm::kNone;
+  bool norm_after_rope = false;
   bool sinks = false;
 };
 struct AttentionWeights {
   Linear q, k, v, o;
   Norm q_norm, k_norm;  // [head dim] or [heads * head dim]
   TensorView sinks;     // [heads], or empty
+  bool norm_after_rope = false;
 };
 Result<AttentionWeights> load_attention(WeightLoader& loader, const std::string& prefix,
                                         const TransformerParams& params,

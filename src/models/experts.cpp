@@ -73,7 +73,8 @@ Result<ExpertWeights> load_experts(WeightLoader& loader, const std::string& pref
                                    const ExpertSettings& s) {
   ExpertWeights w;
   w.router = TRY(load_linear(loader, prefix + "ffn_gate_inp", s.experts, hidden, s.bias));
-  if (s.choice_bias) w.choice_bias = TRY(loader.vector(prefix + "exp_probs_b.bias", s.experts));
+  if (s.choice_bias)
+    w.choice_bias = TRY(loader.flat_vector(prefix + "exp_probs_b.bias", s.experts));
   if (!s.plain) w.gate = TRY(load_stack(loader, prefix + "ffn_gate_exps", s.ffn, hidden, s));
   w.up = TRY(load_stack(loader, prefix + "ffn_up_exps", s.ffn, hidden, s));
   w.down = TRY(load_stack(loader, prefix + "ffn_down_exps", hidden, s.ffn, s));

@@ -147,6 +147,12 @@ Result<TensorView> WeightLoader::vector(const std::string& name, int64_t size) {
   return import(*TRY(get_floats(name, {size})));
 }
 
+Result<TensorView> WeightLoader::flat_vector(const std::string& name, int64_t size) {
+  const TensorInfo* tensor = file_.find(name);
+  if (tensor == nullptr || tensor->shape.size() != 2) return vector(name, size);
+  return TRY(table(name, 1, size)).reshaped({size});
+}
+
 Result<TensorView> WeightLoader::vector_part(const std::string& name, int64_t size, int64_t begin,
                                              int64_t count) {
   return import(whole_view(*TRY(get_floats(name, {size}))).slice(begin, count));

@@ -42,6 +42,8 @@ class WeightLoader {
   Result<TensorView> row(const std::string& name, int64_t columns);
   // A vector of F32 (norm weights, biases, frequency factors), checked to be finite.
   Result<TensorView> vector(const std::string& name, int64_t size);
+  // The same where files may give it as a matrix of one row.
+  Result<TensorView> flat_vector(const std::string& name, int64_t size);
   Result<TensorView> vector_part(const std::string& name, int64_t size, int64_t begin,
                                  int64_t count);
   // F32 [rows, columns], checked to be finite: a vector for each expert.

@@ -383,6 +383,7 @@ void scale_cases(std::vector<CaseRow>& rows) {
   copy("together", 5, {}, {});
   copy("strided", 7, {20, 4}, {64, 8});
   copy("nothing", 0, {}, {});
+  copy("more rows than a GPU's grid is high", 30000, {}, {4, 0});
 }
 
 void bench_products(std::vector<CaseRow>& rows) {

@@ -1,8 +1,10 @@
 """`realm logits` against Hugging Face transformers' own, and against itself however the work is cut."""
 
+import array
 import json
 import math
 
+import gguf_file
 import tiny_model
 from harness import EMBEDDED, RealmTest, argmax, main, read_floats, relative_error, rows
 
@@ -70,6 +72,37 @@ class SameBits(RealmTest):
 
     def test_q4_k_m(self):
         self.check(self.shared("models", "realm-tiny", "realm-tiny.Q4_K_M.gguf"), list(range(100, 140)), 8192)
+
+
+class OldLayout(RealmTest):
+    def test_deepseek_with_one_expansion(self):
+        """Files of before 2025 hold attn_kv_b, the expanded head's sizes, and as many key heads as heads."""
+        folder = self.shared("golden", "deepseek2")
+        model = gguf_file.parse((folder / "model.gguf").read_bytes())
+        heads, nope, rotated, v_dim = 4, 32, 16, 32
+        for key, value in (("key_length", nope + rotated), ("value_length", v_dim), ("head_count_kv", heads)):
+            model.metadata["deepseek2.attention." + key] = (gguf_file.UINT32, value)
+        del model.metadata["deepseek2.attention.key_length_mla"], model.metadata["deepseek2.attention.value_length_mla"]
+        for name in [name for name in model.tensors if name.endswith("attn_k_b.weight")]:
+            keys = model.tensors.pop(name)
+            values = model.tensors.pop(name.replace("_k_b", "_v_b"))
+            rank = keys.dims[1]
+            k, v, both = array.array("H", keys.data), array.array("H", values.data), array.array("H")
+            for head in range(heads):
+                of_head = k[head * rank * nope:(head + 1) * rank * nope]
+                for row in range(nope):
+                    both.extend(of_head[row::nope])
+                both.extend(v[head * v_dim * rank:(head + 1) * v_dim * rank])
+            tensor = gguf_file.Tensor([rank, heads * (nope + v_dim)], keys.dtype, both.tobytes())
+            model.tensors[name.replace("_k_b", "_kv_b")] = tensor
+        old = self.write("old.gguf", model.bytes())
+        tokens = ",".join(map(str, json.loads((folder / "golden.json").read_text())["tokens"]))
+        outputs = []
+        for number, path in enumerate((old, folder / "model.gguf")):
+            out = self.path(f"logits{number}.f32")
+            self.succeed("logits", path, "--tokens", tokens, "--kv-type", "f32", "-o", out)
+            outputs.append(out.read_bytes())
+        self.assertTrue(outputs[0] == outputs[1], "the bytes differ")
 
 
 class Checkpoint(RealmTest):

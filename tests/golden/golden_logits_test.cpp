@@ -141,9 +141,14 @@ TEST_P(GoldenLogits, SameBitsHoweverTheyAreComputed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenLogits,
-                         testing::Values("llama-spm", "llama3-rope", "qwen3", "qwen2", "mixtral",
-                                         "qwen3moe", "gemma2", "gemma3", "phi3", "gpt-oss",
-                                         "deepseek2", "deepseek3"),
+                         testing::Values("llama-spm", "llama3-rope", "mixtral", "qwen2", "qwen2moe",
+                                         "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi2",
+                                         "phi3", "gpt-oss", "deepseek2", "deepseek3", "olmo2",
+                                         "olmo3", "olmoe", "glm4", "glm4moe", "granite",
+                                         "granitemoe", "cohere2", "starcoder2", "stablelm",
+                                         "ernie4_5", "ernie4_5-moe", "exaone4", "seed-oss", "arcee",
+                                         "hunyuan-dense", "minimax-m2", "nemotron", "gptneox",
+                                         "jais2"),
                          [](const auto& param_info) {
                            std::string name = param_info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -51,8 +51,10 @@ TEST(Convert, CheckpointEqualsTheReference) {
   if (!fs::exists(kShared / "golden")) GTEST_SKIP() << "no reference data in " << kShared;
   TemporaryFolder out;
   const std::string file = out.path / "m.gguf";
-  for (const char* name : {"llama-spm", "llama3-rope", "qwen2", "qwen3", "mixtral", "qwen3moe",
-                           "gemma2", "gemma3", "phi3", "gpt-oss", "deepseek2", "deepseek3"}) {
+  for (const char* name :
+       {"llama-spm", "llama3-rope", "qwen2",   "qwen3",     "mixtral",   "qwen3moe", "gemma2",
+        "gemma3",    "phi3",        "gpt-oss", "deepseek2", "deepseek3", "qwen2moe", "olmoe",
+        "olmo2",     "exaone4",     "granite", "ernie4_5",  "seed-oss",  "gemma"}) {
     SCOPED_TRACE(name);
     const fs::path folder = kShared / "golden" / name;
     size_t calls = 0;

@@ -64,6 +64,58 @@ constexpr TensorRule kQwenTensors[] = {
     {"model.layers.*.mlp.experts.#.gate_proj", "blk.*.ffn_gate_exps"},
     {"model.layers.*.mlp.experts.#.up_proj", "blk.*.ffn_up_exps"},
     {"model.layers.*.mlp.experts.#.down_proj", "blk.*.ffn_down_exps"},
+    {"model.layers.*.mlp.shared_expert.gate_proj", "blk.*.ffn_gate_shexp"},
+    {"model.layers.*.mlp.shared_expert.up_proj", "blk.*.ffn_up_shexp"},
+    {"model.layers.*.mlp.shared_expert.down_proj", "blk.*.ffn_down_shexp"},
+    {"model.layers.*.mlp.shared_expert_gate", "blk.*.ffn_gate_inp_shexp", kFloats},
+};
+
+// Norms after each branch in place of before.
+constexpr TensorRule kPostNormTensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm"},
+    {"lm_head", "output"},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q"},
+    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k"},
+    {"model.layers.*.self_attn.v_proj", "blk.*.attn_v"},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.self_attn.q_norm", "blk.*.attn_q_norm"},
+    {"model.layers.*.self_attn.k_norm", "blk.*.attn_k_norm"},
+    {"model.layers.*.post_attention_layernorm", "blk.*.post_attention_norm"},
+    {"model.layers.*.post_feedforward_layernorm", "blk.*.post_ffw_norm"},
+    {"model.layers.*.mlp.gate_proj", "blk.*.ffn_gate"},
+    {"model.layers.*.mlp.up_proj", "blk.*.ffn_up"},
+    {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
+};
+
+constexpr TensorRule kSeedOssTensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm"},
+    {"lm_head", "output"},
+    {"model.layers.*.input_layernorm", "blk.*.attn_norm"},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q"},
+    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k"},
+    {"model.layers.*.self_attn.v_proj", "blk.*.attn_v"},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.post_attention_layernorm", "blk.*.post_attention_norm"},
+    {"model.layers.*.mlp.gate_proj", "blk.*.ffn_gate"},
+    {"model.layers.*.mlp.up_proj", "blk.*.ffn_up"},
+    {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
+};
+
+constexpr TensorRule kGemma1Tensors[] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm", kAddOne},
+    {"lm_head", "output"},
+    {"model.layers.*.input_layernorm", "blk.*.attn_norm", kAddOne},
+    {"model.layers.*.self_attn.q_proj", "blk.*.attn_q"},
+    {"model.layers.*.self_attn.k_proj", "blk.*.attn_k"},
+    {"model.layers.*.self_attn.v_proj", "blk.*.attn_v"},
+    {"model.layers.*.self_attn.o_proj", "blk.*.attn_output"},
+    {"model.layers.*.post_attention_layernorm", "blk.*.ffn_norm", kAddOne},
+    {"model.layers.*.mlp.gate_proj", "blk.*.ffn_gate"},
+    {"model.layers.*.mlp.up_proj", "blk.*.ffn_up"},
+    {"model.layers.*.mlp.down_proj", "blk.*.ffn_down"},
 };
 
 constexpr TensorRule kGemmaTensors[] = {
@@ -153,6 +205,14 @@ constexpr Family kFamilies[] = {
     {"Qwen2ForCausalLM", "qwen2", kQwenTensors, set_dense_decoder},
     {"Qwen3ForCausalLM", "qwen3", kQwenTensors, set_dense_decoder},
     {"Qwen3MoeForCausalLM", "qwen3moe", kQwenTensors, set_expert_decoder},
+    {"Qwen2MoeForCausalLM", "qwen2moe", kQwenTensors, set_qwen2moe},
+    {"OlmoeForCausalLM", "olmoe", kQwenTensors, set_olmoe},
+    {"Olmo2ForCausalLM", "olmo2", kPostNormTensors, set_dense_decoder},
+    {"Exaone4ForCausalLM", "exaone4", kPostNormTensors, set_exaone4},
+    {"GraniteForCausalLM", "granite", kLlamaTensors, set_granite},
+    {"Ernie4_5ForCausalLM", "ernie4_5", kQwenTensors, set_dense_decoder},
+    {"SeedOssForCausalLM", "seed_oss", kSeedOssTensors, set_dense_decoder},
+    {"GemmaForCausalLM", "gemma", kGemma1Tensors, set_gemma1, true},
     {"Gemma2ForCausalLM", "gemma2", kGemmaTensors, set_gemma2, true},
     {"Gemma3ForCausalLM", "gemma3", kGemmaTensors, set_gemma3, true},
     {"Phi3ForCausalLM", "phi3", kPhi3Tensors, set_phi3},

@@ -115,12 +115,12 @@ Status set_dense_decoder(const JsonObject& config, const std::string& architectu
   return set_rope(config, architecture, context, metadata);
 }
 
-Status set_expert_decoder(const JsonObject& config, const std::string& architecture,
-                          Metadata& metadata) {
-  const Keys keys{architecture, metadata};
-  TRY(set_dense_decoder(config, architecture, metadata));
+namespace {
+
+Status set_experts(const JsonObject& config, const Keys& keys, bool normalized) {
+  TRY(set_dense_decoder(config, keys.architecture, keys.metadata));
   TRY(set_expert_counts(config, keys));
-  TRY(expect_flag(config, "norm_topk_prob", true));
+  TRY(expect_flag(config, "norm_topk_prob", normalized));
   if (TRY(config.get_int_or("decoder_sparse_step", 1, 0, kMaxLayers)) != 1) {
     return unsupported(config, "decoder_sparse_step other than 1");
   }
@@ -130,6 +130,43 @@ Status set_expert_decoder(const JsonObject& config, const std::string& architect
   if (config.has("moe_intermediate_size")) {
     keys.integer("expert_feed_forward_length",
                  TRY(config.get_int("moe_intermediate_size", 1, 1 << 26)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status set_expert_decoder(const JsonObject& config, const std::string& architecture,
+                          Metadata& metadata) {
+  return set_experts(config, {architecture, metadata}, true);
+}
+
+Status set_olmoe(const JsonObject& config, const std::string& architecture, Metadata& metadata) {
+  if (config.has("clip_qkv")) return unsupported(config, "clip_qkv");
+  return set_experts(config, {architecture, metadata}, false);
+}
+
+Status set_qwen2moe(const JsonObject& config, const std::string& architecture, Metadata& metadata) {
+  const Keys keys{architecture, metadata};
+  TRY(set_experts(config, keys, false));
+  keys.integer("expert_shared_feed_forward_length",
+               TRY(config.get_int("shared_expert_intermediate_size", 1, 1 << 26)));
+  return {};
+}
+
+Status set_exaone4(const JsonObject& config, const std::string& architecture, Metadata& metadata) {
+  if (config.has("sliding_window")) TRY(expect_layer_types(config, 4, 3));
+  return set_dense_decoder(config, architecture, metadata);
+}
+
+Status set_granite(const JsonObject& config, const std::string& architecture, Metadata& metadata) {
+  const Keys keys{architecture, metadata};
+  TRY(set_dense_decoder(config, architecture, metadata));
+  for (const auto& [name, key] : {std::pair("attention_multiplier", "attention.scale"),
+                                  std::pair("embedding_multiplier", "embedding_scale"),
+                                  std::pair("residual_multiplier", "residual_scale"),
+                                  std::pair("logits_scaling", "logit_scale")}) {
+    keys.number(key, TRY(config.get_float_or(name, 1.0)));
   }
   return {};
 }
@@ -146,6 +183,16 @@ Result<int64_t> set_gemma(const JsonObject& config, const Keys& keys) {
 }
 
 }  // namespace
+
+Status set_gemma1(const JsonObject& config, const std::string& architecture, Metadata& metadata) {
+  const Keys keys{architecture, metadata};
+  // Its first configs said "gelu" and meant this.
+  if (config.has("hidden_activation")) {
+    TRY(expect_activation(config, "hidden_activation", "gelu_pytorch_tanh"));
+  }
+  TRY(expect_flag(config, "attention_bias", false));
+  return set_rope(config, architecture, TRY(set_shape(config, keys)), metadata);
+}
 
 Status set_gemma2(const JsonObject& config, const std::string& architecture, Metadata& metadata) {
   const Keys keys{architecture, metadata};

@@ -16,6 +16,12 @@ Status set_dense_decoder(const JsonObject& config, const std::string& architectu
 // The same with mixtures of experts in every layer (Mixtral, Qwen3).
 Status set_expert_decoder(const JsonObject& config, const std::string& architecture,
                           Metadata& metadata);
+// Mixtures of experts whose weights are not divided by their sum; Qwen2's have shared ones.
+Status set_olmoe(const JsonObject& config, const std::string& architecture, Metadata& metadata);
+Status set_qwen2moe(const JsonObject& config, const std::string& architecture, Metadata& metadata);
+Status set_exaone4(const JsonObject& config, const std::string& architecture, Metadata& metadata);
+Status set_granite(const JsonObject& config, const std::string& architecture, Metadata& metadata);
+Status set_gemma1(const JsonObject& config, const std::string& architecture, Metadata& metadata);
 Status set_gemma2(const JsonObject& config, const std::string& architecture, Metadata& metadata);
 Status set_gemma3(const JsonObject& config, const std::string& architecture, Metadata& metadata);
 Status set_phi3(const JsonObject& config, const std::string& architecture, Metadata& metadata);
