@@ -144,7 +144,10 @@ TEST_F(AuthMatrix, NoKeyNoEntry) {
       EXPECT_EQ(refusal(application, request(method, path, attempts[i])), 401)
           << method << " " << path << " attempt " << i;
     }
-    EXPECT_EQ(refusal(application, request(method, path + "?api_key=" + good)), 401) << path;
+    HttpRequest with_query = request(method, path);
+    with_query.query = "api_key=" + good + "&key=" + good + "&access_token=" + good;
+    with_query.target = path + "?" + with_query.query;
+    EXPECT_EQ(refusal(application, with_query), 401) << path;
   });
 }
 
