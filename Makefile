@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .PHONY: build demo test asan tsan neon fuzz bench lint format clean help \
-        deps-test deps-lint deps-fuzz deps-neon deps-cuda
+        deps-test deps-clients deps-lint deps-fuzz deps-neon deps-cuda
 
 # Objects are shared between clones: ccache sees paths relative to the checkout.
 export CCACHE_BASEDIR := $(CURDIR)
@@ -39,19 +39,19 @@ build: deps-test ## build/realm, optimised (the default)
 demo: build ## let the embedded model answer questions on the terminal
 	@tools/demo.sh
 
-test: deps-test deps-neon deps-cuda ## build everything, run every test (cross-built NEON kernels too)
+test: deps-test deps-clients deps-neon deps-cuda ## build everything, run every test (cross-built NEON kernels too)
 	@$(call configure,neon,build-neon)
 	@$(call compile,build-neon)
 	@$(call configure,release,build)
 	@$(call compile,build)
-	@REALM_REQUIRE_NEON=1 $(call run_tests,build)
+	@REALM_REQUIRE_NEON=1 REALM_REQUIRE_CLIENTS=1 $(call run_tests,build)
 
-asan: deps-test ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+asan: deps-test deps-clients ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(call configure,debug,build-debug)
 	@$(call compile,build-debug)
 	@$(call run_tests,build-debug)
 
-tsan: deps-test ## the tests under ThreadSanitizer
+tsan: deps-test deps-clients ## the tests under ThreadSanitizer
 	@$(call configure,tsan,build-tsan)
 	@$(call compile,build-tsan)
 	@$(call run_tests,build-tsan)
@@ -63,7 +63,7 @@ neon: deps-test deps-neon ## the kernels cross-built for 64-bit ARM, run under q
 
 fuzz: deps-test deps-fuzz ## every fuzz target for FUZZ_SECONDS (60)
 	@$(call configure,fuzz,build-fuzz)
-	@$(call compile,build-fuzz)
+	@cmake --build build-fuzz -j $(JOBS) --target fuzzers
 	@tools/fuzz.py --seconds $(FUZZ_SECONDS) --jobs $(JOBS) $(if $(FUZZ_REPORT),--report $(FUZZ_REPORT))
 
 bench: deps-test ## prefill and decode speed of the embedded model, then the micro-benchmarks
@@ -86,6 +86,8 @@ help: ## this list
 
 deps-test:
 	@tools/install_deps.sh build test
+deps-clients:
+	@tools/install_deps.sh clients
 deps-lint:
 	@tools/install_deps.sh lint
 deps-fuzz:

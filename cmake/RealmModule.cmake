@@ -27,6 +27,7 @@ if(REALM_SANITIZE)
 endif()
 if(REALM_FUZZ)
   target_compile_options(realm_options INTERFACE -fsanitize=fuzzer-no-link)
+  add_custom_target(fuzzers)  # every libFuzzer program, and of the modules what they need
 endif()
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -110,6 +111,7 @@ function(realm_module name)
       add_executable(${stem} ${file})
       target_link_libraries(${stem} PRIVATE realm_${name})
       target_link_options(${stem} PRIVATE -fsanitize=fuzzer)
+      add_dependencies(fuzzers ${stem})
       set_target_properties(${stem} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
     endforeach()

@@ -2,7 +2,7 @@
 # Installs what a make target needs, with apt-get, and nothing where it is all there already (then it
 # asks no registry, so a second run is instant and works offline).
 #
-#   tools/install_deps.sh build [test] [lint] [fuzz] [neon] [cuda]
+#   tools/install_deps.sh build [test] [clients] [lint] [fuzz] [neon] [cuda]
 #
 # cuda: NVIDIA's compiler, where no nvcc is installed, from PyPI into a private folder of the user's cache.
 set -euo pipefail
@@ -10,8 +10,10 @@ cd "$(dirname "$0")/.."
 
 declare -A packages=(
   [build]="g++ cmake ninja-build make pkg-config ccache libcli11-dev libedit-dev libspdlog-dev libfmt-dev
-           libboost-json1.81-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libssl-dev"
-  [test]="libgtest-dev libgmock-dev libbenchmark-dev python3"
+           libboost-json1.81-dev libpcre2-dev libutf8proc-dev
+           libsqlite3-dev libssl-dev libcurl4-openssl-dev prometheus-cpp-dev"
+  [test]="libgtest-dev libgmock-dev libbenchmark-dev python3 prometheus"
+  [clients]="python3-venv openssl"
   [lint]="clang-format clang-tidy python3 git"
   [fuzz]="clang libclang-rt-14-dev"
   [cuda]="python3 python3-venv"
@@ -27,6 +29,11 @@ for group in "$@"; do
   # shellcheck disable=SC2206  # a list of words, on purpose
   wanted+=(${packages[$group]})
 done
+
+# Node, where it is not there already, from wherever it came.
+if [[ " $* " == *" clients "* ]] && ! { command -v node && command -v npm; } >/dev/null; then
+  wanted+=(nodejs npm)
+fi
 
 if ! command -v dpkg-query >/dev/null; then
   echo "install_deps.sh: not a Debian system; install the like of these yourself: ${wanted[*]}" >&2
@@ -52,6 +59,7 @@ fi
 # The Rust toolchain that ffi/ needs (Debian's own is too old).
 if [[ " $* " == *" build "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh; fi
 if [[ " $* " == *" lint "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh lint; fi
+if [[ " $* " == *" clients "* ]]; then tools/ensure_clients.sh; fi
 
 # NVIDIA's compiler. Without it the program is built without its CUDA backend.
 install_nvcc() {

@@ -1,7 +1,8 @@
 // realm-steps: whole engine steps of a model of a real shape with random weights, on a backend.
 //   realm-steps --preset llama-8b --type Q4_K_M --backend cuda --dir /dev/shm p2048 d1 d8 d1@32768
 // pN is a prefill step of N tokens, dB a decode step of B sequences, at 512 cached tokens or those
-// after the @. Prints the median of the steps' times and what they come to in tokens a second.
+// after the @. Prints the median of the steps' times, and what they come to in tokens a second and
+// in bytes of weights read.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -126,9 +127,10 @@ class Bench {
     }
     std::sort(seconds.begin(), seconds.end());
     const double median = seconds[seconds.size() / 2];
-    std::printf("%-12s %-8s %-10s kv %-5s %10.3f ms  %10.1f tok/s   (%.3f .. %.3f ms)\n",
+    std::printf("%-12s %-8s %-10s kv %-5s %10.3f ms  %10.1f tok/s %6.0f GB/s   (%.3f .. %.3f ms)\n",
                 options_.preset.c_str(), options_.type.c_str(), test.name.c_str(),
                 options_.kv.c_str(), median * 1e3, static_cast<double>(test.count) / median,
+                static_cast<double>(model_->info().bytes_per_token) / median / 1e9,
                 seconds.front() * 1e3, seconds.back() * 1e3);
     std::fflush(stdout);
     return {};

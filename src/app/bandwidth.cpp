@@ -3,11 +3,14 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
+
+#include "backends/cpu/peak.h"
 
 namespace realm {
 namespace {
@@ -86,6 +89,22 @@ Result<Bandwidth> measure_read_bandwidth(ThreadPool& pool) {
     result.gb_per_s = std::max(result.gb_per_s, static_cast<double>(bytes) / seconds / 1e9);
   }
   return result;
+}
+
+double measure_integer_peak(ThreadPool& pool, cpu::Isa isa) {
+  constexpr int64_t kRounds = 20000;
+  constexpr int kPasses = 20;
+  const auto pieces = static_cast<int64_t>(pool.num_threads());
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    std::atomic<double> operations = 0;
+    const auto start = Clock::now();
+    pool.parallel_for(pieces,
+                      [&](int64_t, int) { operations += cpu::run_peak_loop(isa, kRounds); });
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::max(best, operations.load() / seconds / 1e9);
+  }
+  return best;
 }
 
 }  // namespace realm

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "backends/cpu/isa.h"
 #include "base/result.h"
 #include "base/thread_pool.h"
 
@@ -19,6 +20,11 @@ struct Bandwidth {
 // 1 GB) several times, for about a third of a second. Error kExhausted where there is no memory
 // for it.
 Result<Bandwidth> measure_read_bandwidth(ThreadPool& pool);
+
+// Billions of integer operations a second that the pool's threads reach together on an instruction
+// set with nothing to read (backends/cpu/peak.h), in about a tenth of a second; 0 for the scalar
+// reference.
+double measure_integer_peak(ThreadPool& pool, cpu::Isa isa);
 
 // Of the largest cache of this machine; 32 MB where it does not say.
 size_t last_level_cache_bytes();

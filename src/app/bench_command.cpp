@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <random>
+#include <utility>
 
 #include "app/feed.h"
-#include "app/json_writer.h"
+#include "app/product_counter.h"
+#include "backends/cpu/cpu_backend.h"
+#include "base/json_writer.h"
 #include "formats/quant/quant_table.h"
 
 namespace realm {
@@ -50,8 +54,9 @@ double cache_bytes_per_token(const ModelInfo& info, DType kv_type) {
 
 class Bench {
  public:
-  Bench(const BenchOptions& options, const LoadedModel& loaded, Engine& engine)
-      : options_(options), engine_(engine), info_(loaded.model->info()) {
+  Bench(const BenchOptions& options, const LoadedModel& loaded, Engine& engine,
+        ProductCounter& counter)
+      : options_(options), engine_(engine), counter_(counter), info_(loaded.model->info()) {
     kv_bytes_ = cache_bytes_per_token(info_, loaded.kv_type);
   }
 
@@ -158,6 +163,7 @@ class Bench {
         options_.on_progress(row.test + ", repeat " + std::to_string(i + 1) + " of " +
                              std::to_string(options_.repeats));
       }
+      counter_.take_operations();
       const auto start = Clock::now();
       TRY(run());
       seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
@@ -170,11 +176,13 @@ class Bench {
     row.tok_s = tokens / median;
     row.tok_s_min = tokens / seconds.back();
     row.tok_s_max = tokens / seconds.front();
+    row.gops = counter_.take_operations() / median / 1e9;
     return median;
   }
 
   const BenchOptions& options_;
   Engine& engine_;
+  ProductCounter& counter_;
   const ModelInfo& info_;
   double kv_bytes_ = 0;
   std::mt19937_64 random_{1};
@@ -186,7 +194,15 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
   TRY(check(options));
   ModelOptions model = options.model;
   model.with_tokenizer = false;
-  const LoadedModel loaded = TRY(load_for_running(model));
+  ProductCounter* counter = nullptr;
+  cpu::Isa isa = cpu::Isa::kScalar;
+  const LoadedModel loaded =
+      TRY(load_for_running(model, [&](std::unique_ptr<Backend> inner) -> std::unique_ptr<Backend> {
+        if (const auto* cpu = dynamic_cast<cpu::CpuBackend*>(inner.get())) isa = cpu->isa();
+        auto wrapped = std::make_unique<ProductCounter>(std::move(inner));
+        counter = wrapped.get();
+        return wrapped;
+      }));
   BenchReport report{.model = loaded.label,
                      .model_type = loaded.description(),
                      .backend = loaded.backend->name(),
@@ -195,6 +211,7 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
     if (options.on_progress) options.on_progress("memory bandwidth");
     ThreadPool pool(loaded.threads);
     report.peak = TRY(measure_read_bandwidth(pool));
+    report.peak_gops = measure_integer_peak(pool, isa);
   }
   const int64_t pages_round = kPageTokens - 1;  // every sequence may end in a partly filled page
   const int64_t context = options.depth + std::max({options.n_prompt, options.n_gen, int64_t{1}});
@@ -204,7 +221,7 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
                               .max_step_tokens = std::max(options.step_tokens, options.sequences),
                               .max_sequences = options.sequences,
                               .max_logit_rows = options.sequences}));
-  Bench bench(options, loaded, *engine);
+  Bench bench(options, loaded, *engine, *counter);
   if (options.n_prompt > 0) report.rows.push_back(TRY(bench.prefill()));
   if (options.n_gen > 0) report.rows.push_back(TRY(bench.decode(1)));
   if (options.n_gen > 0 && options.sequences > 1) {
@@ -215,19 +232,23 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
 
 std::string BenchReport::text() const {
   char line[256];
-  std::snprintf(line, sizeof line, "%s, %s, %s, %d thread%s, memory reads %.1f GB/s\n",
+  std::snprintf(line, sizeof line,
+                "%s, %s, %s, %d thread%s, memory reads %.1f GB/s, integer peak %.0f GOPS\n",
                 model.c_str(), model_type.c_str(), backend.c_str(), threads,
-                threads == 1 ? "" : "s", peak.gb_per_s);
+                threads == 1 ? "" : "s", peak.gb_per_s, peak_gops);
   std::string out = line;
-  std::snprintf(line, sizeof line, "%-15s %7s %6s %7s %5s %10s %10s %10s %8s %7s\n", "test",
-                "prompt", "gen", "depth", "seqs", "tok/s", "min", "max", "GB/s", "of peak");
+  std::snprintf(line, sizeof line, "%-15s %7s %6s %7s %5s %10s %10s %10s %8s %7s %8s %7s\n", "test",
+                "prompt", "gen", "depth", "seqs", "tok/s", "min", "max", "GB/s", "of peak", "GOPS",
+                "of peak");
   out += line;
   for (const BenchRow& row : rows) {
     std::snprintf(
-        line, sizeof line, "%-15s %7lld %6lld %7lld %5lld %10.2f %10.2f %10.2f %8.2f %6.1f%%\n",
+        line, sizeof line,
+        "%-15s %7lld %6lld %7lld %5lld %10.2f %10.2f %10.2f %8.2f %6.1f%% %8.1f %6.1f%%\n",
         row.test.c_str(), static_cast<long long>(row.n_prompt), static_cast<long long>(row.n_gen),
         static_cast<long long>(row.depth), static_cast<long long>(row.sequences), row.tok_s,
-        row.tok_s_min, row.tok_s_max, row.gb_s, 100 * row.gb_s / peak.gb_per_s);
+        row.tok_s_min, row.tok_s_max, row.gb_s, 100 * row.gb_s / peak.gb_per_s, row.gops,
+        peak_gops > 0 ? 100 * row.gops / peak_gops : 0.0);
     out += line;
   }
   return out;
@@ -242,7 +263,8 @@ std::string BenchReport::json() const {
     json.integer("sequences", row.sequences).number("tok_s", row.tok_s);
     json.number("tok_s_min", row.tok_s_min).number("tok_s_max", row.tok_s_max);
     json.number("gb_s", row.gb_s).number("peak_gb_s", peak.gb_per_s);
-    json.number("percent_of_peak", 100 * row.gb_s / peak.gb_per_s).text("backend", backend);
+    json.number("percent_of_peak", 100 * row.gb_s / peak.gb_per_s);
+    json.number("gops", row.gops).number("peak_gops", peak_gops).text("backend", backend);
     json.integer("threads", threads).text("model", model).text("model_type", model_type);
     json.end_object();
   }

@@ -1,6 +1,6 @@
 // `realm bench`: how fast a model runs here. Prefill, decode of one sequence at a depth, and
-// batched decode, each several times after a warm-up; and how near decoding comes to what the
-// memory gives, measured at the same time. No sampling, no tokenizing: the engine alone, on
+// batched decode, each several times after a warm-up; and how near they come to what the memory and
+// the multipliers give, measured at the same time. No sampling, no tokenizing: the engine alone, on
 // random token ids.
 #pragma once
 
@@ -32,12 +32,14 @@ struct BenchRow {
   double tok_s = 0;  // median of the repeats; of all sequences together
   double tok_s_min = 0, tok_s_max = 0;
   double gb_s = 0;  // weights and cache read, at the median speed
+  double gops = 0;  // operations of matrix products, two for each multiplication, likewise
 };
 
 struct BenchReport {
   std::string model, model_type, backend;
   int threads = 0;
   Bandwidth peak = {};
+  double peak_gops = 0;  // of integer multiply-adds; 0 where it is not known
   std::vector<BenchRow> rows = {};
 
   std::string text() const;  // a table

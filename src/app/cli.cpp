@@ -83,7 +83,9 @@ int finish(const Status& status) {
 
 Status run_chosen(Commands& commands) {
   TRY(commands.settings().resolve([](const char* name) { return std::getenv(name); }));
-  TRY(init_logging(*commands.settings().find_text("log-level")));
+  const bool is_json = *commands.settings().find_text("log-format") == "json";
+  TRY(init_logging(*commands.settings().find_text("log-level"),
+                   is_json ? LogFormat::kJson : LogFormat::kText));
   return commands.chosen()();
 }
 

@@ -1,9 +1,11 @@
 // `realm convert DIR OUT`: a Hugging Face checkpoint or adapter to GGUF.
 #include <CLI/App.hpp>
 #include <memory>
+#include <optional>
 
 #include "app/commands.h"
 #include "app/convert.h"
+#include "app/terminal/progress.h"
 
 namespace realm {
 
@@ -29,7 +31,14 @@ void add_convert(CLI::App&, Commands& commands) {
       ->add_option("--base", options->base,
                    "for an adapter: its base model, a folder or a GGUF file")
       ->type_name("MODEL");
-  commands.on_run(command, [options] { return run_convert(*options); });
+  commands.on_run(command, [options] {
+    std::optional<Progress> progress;
+    options->on_progress = [&](size_t index, size_t count) {
+      if (!progress) progress.emplace("converting", count);
+      progress->update(index);
+    };
+    return run_convert(*options);
+  });
 }
 
 }  // namespace realm

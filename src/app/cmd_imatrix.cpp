@@ -23,6 +23,7 @@ void add_imatrix(CLI::App&, Commands& commands) {
   struct Arguments {
     std::string model;
     ImatrixOptions options;
+    bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
   ImatrixOptions& options = arguments->options;
@@ -33,6 +34,7 @@ void add_imatrix(CLI::App&, Commands& commands) {
       ->required();
   command->add_flag("--special", options.parse_special,
                     "read special tokens written out in the text as such");
+  command->add_flag("--json", arguments->json, "print a JSON object");
   commands.on_run(command, [&commands, arguments]() -> Status {
     InterruptScope interrupt;
     ImatrixOptions& run = arguments->options;
@@ -46,8 +48,8 @@ void add_imatrix(CLI::App&, Commands& commands) {
     const auto report = make_imatrix(run);
     progress.reset();
     if (!report.ok()) return report.error();
-    const std::string text = report->text();
-    std::fwrite(text.data(), 1, text.size(), stderr);
+    const std::string text = arguments->json ? report->json() : report->text();
+    std::fwrite(text.data(), 1, text.size(), arguments->json ? stdout : stderr);
     return {};
   });
 }

@@ -35,7 +35,9 @@ void add_quantize(CLI::App&, Commands& commands) {
   command->add_option("-t,--threads", options->threads, "CPU threads; all cores unless set")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
-  commands.on_run(command, [options]() -> Status {
+  const auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "print a JSON object");
+  commands.on_run(command, [options, json]() -> Status {
     InterruptScope interrupt;
     options->cancel = &interrupt.flag();
     std::optional<Progress> progress;
@@ -46,8 +48,8 @@ void add_quantize(CLI::App&, Commands& commands) {
     const auto report = quantize_model(*options);
     progress.reset();
     if (!report.ok()) return report.error();
-    const std::string text = report->text();
-    std::fwrite(text.data(), 1, text.size(), stderr);
+    const std::string text = *json ? report->json() : report->text();
+    std::fwrite(text.data(), 1, text.size(), *json ? stdout : stderr);
     return {};
   });
 }

@@ -1,5 +1,4 @@
 // `realm run [MODEL] [PROMPT]`: answers one prompt, or chats on a terminal.
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/App.hpp>
@@ -11,12 +10,13 @@
 #include "app/commands.h"
 #include "app/exit_status.h"
 #include "app/interrupt.h"
-#include "app/json_writer.h"
+#include "app/model_loader.h"
 #include "app/model_settings.h"
-#include "app/prompt_template.h"
 #include "app/terminal/chat.h"
 #include "app/terminal/line_editor.h"
 #include "app/terminal/style.h"
+#include "base/json_writer.h"
+#include "text/prompt_template.h"
 
 namespace realm {
 
@@ -44,14 +44,10 @@ Words split_words(const std::vector<std::string>& words) {
   Words result;
   if (words.empty()) return result;
   if (words.size() == 1) {
-    const std::string& word = words[0];
-    struct stat info {};
-    const bool exists = ::stat(word.c_str(), &info) == 0;
-    const bool is_text = word.find_first_of(" \t\n?!") != std::string::npos;
-    if (!exists && is_text && !word.ends_with(".gguf")) {
-      result.prompt = word;
+    if (reads_like_text(words[0])) {
+      result.prompt = words[0];
     } else {
-      result.model = word;
+      result.model = words[0];
     }
     return result;
   }

@@ -1,9 +1,11 @@
 // `realm synth OUT --preset NAME --type T`: a model of a real shape with random weights.
 #include <CLI/App.hpp>
 #include <memory>
+#include <optional>
 
 #include "app/commands.h"
 #include "app/synth.h"
+#include "app/terminal/progress.h"
 
 namespace realm {
 
@@ -29,7 +31,14 @@ void add_synth(CLI::App&, Commands& commands) {
   command->add_option("--layers", options->layers, "fewer or more layers than the preset's")
       ->type_name("N");
   command->add_option("--seed", options->seed, "of the random weights")->type_name("N");
-  commands.on_run(command, [options] { return run_synth(*options); });
+  commands.on_run(command, [options] {
+    std::optional<Progress> progress;
+    options->on_progress = [&](size_t index, size_t count) {
+      if (!progress) progress.emplace("writing", count);
+      progress->update(index);
+    };
+    return run_synth(*options);
+  });
 }
 
 }  // namespace realm

@@ -4,6 +4,7 @@
 #include <CLI/App.hpp>
 #include <cstdio>
 #include <memory>
+#include <utility>
 
 #include "app/commands.h"
 #include "app/model_loader.h"
@@ -51,7 +52,7 @@ void add_tokenize(CLI::App&, Commands& commands) {
     TokenizeOptions options;
   };
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("MODEL", arguments->model, "the model; realm-tiny for an empty name");
+  command->add_option("MODEL", arguments->model, "the model; realm-tiny unless given");
   CLI::Option* text =
       command->add_option("TEXT", arguments->text, "the text; standard input unless given");
   CLI::Option* file = command->add_option("-f,--file", arguments->file, "read the text from a file")
@@ -65,6 +66,9 @@ void add_tokenize(CLI::App&, Commands& commands) {
   commands.on_run(command, [arguments, text, file]() -> Status {
     if (text->count() > 0) arguments->options.text = arguments->text;
     if (file->count() > 0) arguments->options.file = arguments->file;
+    if (text->count() + file->count() == 0 && reads_like_text(arguments->model)) {
+      arguments->options.text = std::exchange(arguments->model, {});
+    }
     const auto tokenizer = TRY(open_tokenizer(arguments->model));
     return tokenize_command(*tokenizer, arguments->options, stdin, stdout);
   });

@@ -8,6 +8,7 @@
 namespace realm {
 
 void add_run(CLI::App& root, Commands& commands);
+void add_serve(CLI::App& root, Commands& commands);
 void add_bench(CLI::App& root, Commands& commands);
 void add_eval(CLI::App& root, Commands& commands);
 void add_imatrix(CLI::App& root, Commands& commands);
@@ -22,14 +23,18 @@ void add_tokenize(CLI::App& root, Commands& commands);
 void add_detokenize(CLI::App& root, Commands& commands);
 void add_synth(CLI::App& root, Commands& commands);
 void add_template(CLI::App& root, Commands& commands);
+void add_tenants(CLI::App& root, Commands& commands);
+void add_keys(CLI::App& root, Commands& commands);
+void add_usage(CLI::App& root, Commands& commands);
 
 namespace {
 
 using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
-    add_run,      add_logits,     add_perplexity, add_bench,  add_eval,
-    add_quantize, add_imatrix,    add_convert,    add_synth,  add_inspect,
-    add_tokenize, add_detokenize, add_template,   add_doctor, add_completion,
+    add_run,     add_serve,    add_logits,     add_perplexity, add_bench,
+    add_eval,    add_quantize, add_imatrix,    add_convert,    add_synth,
+    add_inspect, add_tokenize, add_detokenize, add_template,   add_tenants,
+    add_keys,    add_usage,    add_doctor,     add_completion,
 };
 
 // Goes before a word that CLI11 would misread and comes off again when an option has it; no text

@@ -3,9 +3,9 @@
 #include <cstdio>
 
 #include "app/embedded_model.h"
-#include "app/json_writer.h"
 #include "app/model_loader.h"
 #include "backends/cpu/isa.h"
+#include "base/json_writer.h"
 
 namespace realm {
 namespace {

@@ -7,11 +7,11 @@
 #include <cstdio>
 
 #include "app/batch_generation.h"
-#include "app/json_writer.h"
-#include "app/prompt_template.h"
 #include "base/file.h"
+#include "base/json_writer.h"
 #include "formats/json.h"
 #include "text/detokenizer.h"
+#include "text/prompt_template.h"
 
 namespace realm {
 namespace {

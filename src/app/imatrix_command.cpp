@@ -5,6 +5,7 @@
 #include "app/activation_recorder.h"
 #include "app/feed.h"
 #include "app/text_windows.h"
+#include "base/json_writer.h"
 
 namespace realm {
 
@@ -40,6 +41,16 @@ Result<ImatrixReport> make_imatrix(const ImatrixOptions& options) {
   return ImatrixReport{.windows = windows.count,
                        .tokens = windows.count * window,
                        .entries = static_cast<int64_t>(matrix.entries.size())};
+}
+
+std::string ImatrixReport::json() const {
+  JsonWriter json;
+  json.begin_object()
+      .integer("entries", entries)
+      .integer("windows", windows)
+      .integer("tokens", tokens)
+      .end_object();
+  return json.line();
 }
 
 std::string ImatrixReport::text() const {

@@ -22,6 +22,7 @@ struct ImatrixOptions {
 struct ImatrixReport {
   int64_t windows = 0, tokens = 0, entries = 0;
   std::string text() const;
+  std::string json() const;
 };
 
 // Errors: those of load_for_running; kNotFound, kIo for the text; kInvalidArgument where it is

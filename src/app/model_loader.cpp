@@ -6,6 +6,7 @@
 #include <map>
 
 #include "app/embedded_model.h"
+#include "app/nearest.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
 #include "formats/gguf.h"
@@ -41,6 +42,22 @@ Error naming(const Error& error, const std::string& label) {
   return error.message.starts_with(label) ? error : error.at(label);
 }
 
+// Files and folders beside the one that is not there, of which one may have been meant.
+std::vector<std::string> models_beside(const std::filesystem::path& path) {
+  const std::filesystem::path folder = path.parent_path();
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder.empty() ? "." : folder, error), end;
+       !error && entry != end; entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->path().extension() == ".gguf" || entry->is_directory(ignored)) {
+      names.push_back((folder / entry->path().filename()).string());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::string short_count(int64_t count) {
   char text[32];
   const double value = static_cast<double>(count);
@@ -58,6 +75,12 @@ std::string model_label(const std::string& path) {
   return path.empty() ? "realm-tiny (embedded)" : path;
 }
 
+bool reads_like_text(const std::string& word) {
+  if (word.find_first_of(" \t\n?!") == std::string::npos || word.ends_with(".gguf")) return false;
+  std::error_code ignored;
+  return !std::filesystem::exists(word, ignored);
+}
+
 Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::string& path) {
   if (path.empty()) {
     return std::shared_ptr<const TensorDirectory>(
@@ -65,10 +88,12 @@ Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::st
   }
   std::error_code error;
   if (std::filesystem::status(path, error).type() == std::filesystem::file_type::not_found) {
+    const std::string hint = suggestion(path, models_beside(path));
     return Error{ErrorCode::kNotFound,
-                 path +
-                     ": no such file; MODEL is a GGUF file or a folder with a Hugging Face "
-                     "checkpoint"};
+                 path + ": no such file" +
+                     (hint.empty() ? "; MODEL is a GGUF file or a folder with a Hugging Face "
+                                     "checkpoint"
+                                   : hint)};
   }
   auto file = open_model(path);
   if (!file.ok()) return naming(file.error(), path);

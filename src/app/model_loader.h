@@ -57,6 +57,9 @@ Result<LoadedModel> load_for_running(const ModelOptions& options, const WrapBack
 // The file alone, for commands that run nothing. An empty path is the embedded model.
 Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::string& path);
 std::string model_label(const std::string& path);
+// Whether a word alone, where MODEL may be left out, is a text for the embedded model: it has white
+// space or ends a sentence, and no file has that name.
+bool reads_like_text(const std::string& word);
 Result<DType> parse_kv_type(const std::string& name);
 
 // What the model was trained for, at most 8192 tokens: memory for more has to be asked for.

@@ -40,6 +40,40 @@ TEST(ModelLoader, OptionsThatCannotBeHadAreNamed) {
   refused({.path = "/nowhere/model.gguf"}, ErrorCode::kNotFound, "/nowhere/model.gguf");
 }
 
+TEST(ModelLoader, AMisspeltFileNameGetsTheNearestOne) {
+  namespace fs = std::filesystem;
+  const fs::path folder =
+      testing::TempDir() + "model_loader_test_" + std::to_string(::getpid()) + "_names";
+  fs::create_directories(folder / "checkpoint");
+  std::ofstream(folder / "qwen3.gguf") << "x";
+  std::ofstream(folder / "qwen3.txt") << "x";
+  const auto message = [&](const char* name) {
+    const auto opened = open_model_argument((folder / name).string());
+    return opened.ok() ? "opened" : opened.error().message;
+  };
+  const std::string of_file = message("qwem3.gguf"), of_folder = message("chekpoint");
+  const std::string in_no_folder = open_model_argument("/nowhere/at/all.gguf").error().message;
+  fs::remove_all(folder);
+  EXPECT_TRUE(of_file.ends_with("did you mean '" + (folder / "qwen3.gguf").string() + "'?"))
+      << of_file;
+  EXPECT_TRUE(of_folder.ends_with("did you mean '" + (folder / "checkpoint").string() + "'?"))
+      << of_folder;
+  EXPECT_TRUE(in_no_folder.ends_with("checkpoint")) << in_no_folder;
+}
+
+TEST(ModelLoader, TellsATextFromAFile) {
+  EXPECT_TRUE(reads_like_text("hello there"));
+  EXPECT_TRUE(reads_like_text("Why?"));
+  EXPECT_FALSE(reads_like_text("hello"));
+  EXPECT_FALSE(reads_like_text("my model.gguf"));
+  EXPECT_FALSE(reads_like_text(""));
+  const std::string path =
+      testing::TempDir() + "model_loader_test " + std::to_string(::getpid()) + "!";
+  std::ofstream(path) << "x";
+  EXPECT_FALSE(reads_like_text(path));
+  std::filesystem::remove(path);
+}
+
 TEST(ModelLoader, WhatIsNoModelIsRefusedByName) {
   const std::string path =
       testing::TempDir() + "model_loader_test_" + std::to_string(::getpid()) + ".gguf";

@@ -6,8 +6,8 @@
 #include <cstdio>
 
 #include "app/feed.h"
-#include "app/json_writer.h"
 #include "app/text_windows.h"
+#include "base/json_writer.h"
 
 namespace realm {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "app/model_loader.h"
 #include "app/nearest.h"
+#include "base/json_writer.h"
 #include "formats/gguf.h"
 #include "formats/imatrix.h"
 #include "formats/quant_mix.h"
@@ -205,6 +206,16 @@ Result<QuantizeReport> quantize_model(const QuantizeOptions& options) {
   TRY(write_gguf(options.output, output_metadata(*file, *mix, imatrix, options), sources,
                  options.on_tensor));
   return report;
+}
+
+std::string QuantizeReport::json() const {
+  JsonWriter json;
+  json.begin_object()
+      .integer("tensors", tensors)
+      .integer("bytes_before", static_cast<int64_t>(bytes_before))
+      .integer("bytes_after", static_cast<int64_t>(bytes_after))
+      .end_object();
+  return json.line();
 }
 
 std::string QuantizeReport::text() const {

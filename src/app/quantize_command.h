@@ -29,6 +29,7 @@ struct QuantizeReport {
   uint64_t bytes_before = 0, bytes_after = 0;  // of the tensors
   int tensors = 0;
   std::string text() const;
+  std::string json() const;
 };
 
 // Errors: those of reading the model and the importance matrix; kInvalidArgument for an unknown

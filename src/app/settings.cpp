@@ -48,6 +48,12 @@ const char* group_title(SettingGroup group) {
       return "Answer";
     case SettingGroup::kSampling:
       return "Sampling";
+    case SettingGroup::kStore:
+      return "Store";
+    case SettingGroup::kAdmin:
+      return "Running server";
+    case SettingGroup::kServer:
+      return "Server";
   }
   return "";
 }

@@ -25,7 +25,15 @@ class App;
 
 namespace realm {
 
-enum class SettingGroup { kGeneral, kModel, kGeneration, kSampling };
+enum class SettingGroup {
+  kGeneral,
+  kModel,
+  kGeneration,
+  kSampling,
+  kServer,
+  kStore,
+  kAdmin,
+};
 enum class SettingType { kInt, kFloat, kText, kChoice, kList };
 
 struct SettingRow {

@@ -45,6 +45,91 @@ SettingRow sampling_row(const SamplingField& field) {
   return row;
 }
 
+// Of tenants, keys and usage: where they are kept, or which server to ask.
+std::vector<SettingRow> store_rows() {
+  using enum SettingGroup;
+  return {{.name = "store",
+           .synonyms = {},
+           .group = kStore,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "FILE",
+           .choices = {},
+           .help = "tenants, keys and usage; ~/.local/share/realm/realm.db unless set"},
+          {.name = "server",
+           .synonyms = {},
+           .group = kAdmin,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "URL",
+           .choices = {},
+           .help = "admin address of a running server, in place of a store"},
+          {.name = "admin-key",
+           .synonyms = {},
+           .group = kAdmin,
+           .type = SettingType::kText,
+           .fallback = {},
+           .placeholder = "KEY",
+           .choices = {},
+           .help = "a key with the scope admin, for --server; better in REALM_ADMIN_KEY"}};
+}
+
+// Of `realm serve`: name, type, default, placeholder, least and most, help.
+std::vector<SettingRow> server_rows() {
+  using enum SettingType;
+  struct Row {
+    const char* name;
+    SettingType type;
+    const char* fallback;
+    const char* placeholder;
+    double min, max;
+    const char* help;
+  };
+  constexpr Row kRows[] = {
+      {"model", kList, "", "[NAME=]PATH", 0, 0, "a model to serve, as the argument; repeatable"},
+      {"host", kText, "127.0.0.1", "ADDRESS", 0, 0, "address to listen on"},
+      {"port", kInt, "8080", "N", 0, 65535, "port to listen on; 0 picks a free one"},
+      {"unix", kText, "", "PATH", 0, 0, "listen on a unix socket in place of host and port"},
+      {"tls-cert", kText, "", "FILE", 0, 0, "PEM certificate chain: speak TLS"},
+      {"tls-key", kText, "", "FILE", 0, 0, "PEM key of the certificate"},
+      {"parallel", kInt, "32", "N", 1, 1024, "requests of one model that run at once"},
+      {"cache-tokens", kInt, "", "TOKENS", 1, 0x1p28,
+       "KV cache of each model, for all its requests; a quarter of the free memory unless set, "
+       "between one context and one for each parallel request"},
+      {"queue", kInt, "1024", "N", 0, 1e6, "requests that may wait for each model"},
+      {"step-tokens", kInt, "512", "N", 1, 65536, "most tokens of one step of a model"},
+      {"io-threads", kInt, "1", "N", 1, 64, "threads for connections"},
+      {"connections", kInt, "8192", "N", 1, 1e6, "connections open at once"},
+      {"max-body-mb", kInt, "8", "N", 1, 1024, "largest body of a request"},
+      {"drain-seconds", kInt, "30", "N", 0, 86400,
+       "time that running requests get to finish on SIGTERM"},
+      {"cors-origin", kList, "", "ORIGIN", 0, 0,
+       "web pages of this origin may use the server; repeatable, none unless set"},
+      {"admin", kText, "", "ADDRESS", 0, 0,
+       "administration and /metrics on PORT, HOST:PORT or unix:PATH; none unless set"},
+      {"usage-flush-ms", kInt, "1000", "MS", 0, 60000,
+       "how long usage rows gather before they are written; 0 writes them before answers end"},
+      {"tenant-labels", kInt, "100", "N", 0, 10000,
+       "tenants with series of their own in /metrics; the others are summed up"},
+      {"otlp-endpoint", kText, "", "URL", 0, 0,
+       "export spans to this OpenTelemetry collector (OTLP over HTTP); none unless set"},
+  };
+  std::vector<SettingRow> rows;
+  for (const Row& row : kRows) {
+    rows.push_back({.name = row.name,
+                    .synonyms = {},
+                    .group = SettingGroup::kServer,
+                    .type = row.type,
+                    .fallback = row.fallback,
+                    .placeholder = row.placeholder,
+                    .choices = {},
+                    .min = row.min,
+                    .max = row.max,
+                    .help = row.help});
+  }
+  return rows;
+}
+
 std::vector<SettingRow> make_table() {
   using enum SettingGroup;
   using enum SettingType;
@@ -66,6 +151,14 @@ std::vector<SettingRow> make_table() {
        .placeholder = {},
        .choices = {"trace", "debug", "info", "warn", "error", "off"},
        .help = "what is logged to stderr"},
+      {.name = "log-format",
+       .synonyms = {},
+       .group = kGeneral,
+       .type = kChoice,
+       .fallback = "text",
+       .placeholder = {},
+       .choices = {"text", "json"},
+       .help = "lines to read, or a JSON object each to search"},
       {.name = "backend",
        .synonyms = {},
        .group = kModel,
@@ -178,6 +271,8 @@ std::vector<SettingRow> make_table() {
                   .placeholder = "NAME",
                   .choices = {},
                   .help = "samplers to apply, in this order; repeatable, or names with commas"});
+  for (SettingRow& row : store_rows()) rows.push_back(std::move(row));
+  for (SettingRow& row : server_rows()) rows.push_back(std::move(row));
   return rows;
 }
 

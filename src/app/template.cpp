@@ -5,9 +5,9 @@
 #include <cstdio>
 
 #include "app/model_loader.h"
-#include "app/prompt_template.h"
 #include "base/file.h"
 #include "text/chat_template_model.h"
+#include "text/prompt_template.h"
 
 namespace realm {
 namespace {

@@ -23,7 +23,8 @@ Error system_error(const std::string& path, const char* action) {
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Opening a pipe must not wait for its writer: it is refused below.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return system_error(path, "open");
   struct stat info {};
   if (::fstat(fd, &info) != 0) {
@@ -166,14 +167,21 @@ Status AtomicFile::commit() {
 }
 
 Result<std::string> read_text_file(const std::string& path, size_t max_bytes) {
-  MappedFile file = TRY(MappedFile::open(path));
-  const auto bytes = file.bytes();
-  if (bytes.size() > max_bytes) {
-    return Error{ErrorCode::kInvalidArgument, path + ": " + std::to_string(bytes.size()) +
-                                                  " bytes; at most " + std::to_string(max_bytes) +
-                                                  " are accepted"};
+  const auto close = [](std::FILE* stream) { std::fclose(stream); };
+  const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(path.c_str(), "re"), close);
+  if (file == nullptr) return system_error(path, "open");
+  std::string text;
+  char buffer[65536];
+  for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, file.get())) > 0;) {
+    text.append(buffer, n);
+    if (text.size() > max_bytes) {
+      return Error{
+          ErrorCode::kInvalidArgument,
+          path + ": more than the " + std::to_string(max_bytes) + " bytes that are accepted"};
+    }
   }
-  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (std::ferror(file.get()) != 0) return system_error(path, "read");
+  return text;
 }
 
 }  // namespace realm

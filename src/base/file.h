@@ -57,7 +57,7 @@ class AtomicFile {
   bool nameless_ = false;
 };
 
-// The whole of a file of at most `max_bytes`.
+// The whole of a file of at most `max_bytes`; also of a pipe or a device, to its end.
 Result<std::string> read_text_file(const std::string& path, size_t max_bytes);
 
 }  // namespace realm

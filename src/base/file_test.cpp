@@ -1,8 +1,11 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 namespace realm {
 namespace {
@@ -37,6 +40,21 @@ TEST(File, SaysWhatIsWrong) {
   EXPECT_EQ(MappedFile::open("/nonexistent/x").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(MappedFile::open("/tmp").error().code, ErrorCode::kIo);
   EXPECT_FALSE(AtomicFile::create("/nonexistent/x").ok());
+}
+
+TEST(File, PipesAreReadAsTextAndNeverMapped) {
+  TemporaryFolder folder;
+  const std::string path = folder.path / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(MappedFile::open(path).error().code, ErrorCode::kIo);  // and does not wait
+  const std::string text(200'000, 'x');
+  std::thread writer([&] { std::ofstream(path) << text; });
+  EXPECT_EQ(*read_text_file(path, 1 << 20), text);
+  writer.join();
+  EXPECT_EQ(read_text_file("/dev/zero", 1000).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(read_text_file("/tmp", 1000).error().code, ErrorCode::kIo);
+  EXPECT_EQ(read_text_file("/nonexistent", 1000).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(*read_text_file("/dev/null", 1000), "");
 }
 
 TEST(File, DevicesAreWrittenToAndNotReplaced) {

@@ -229,9 +229,9 @@ Result<Engine::Done> Engine::run(std::span<const StepItem> items, bool greedy) {
   return Done{step, num_rows};
 }
 
-Error Engine::not_finite() const {
-  const Status weights = check_weights(model_->file());
-  if (!weights.ok()) return weights.error();
+Error Engine::not_finite() {
+  if (!weights_checked_) weights_checked_ = check_weights(model_->file());
+  if (!weights_checked_->ok()) return weights_checked_->error();
   return Error{ErrorCode::kBadModel,
                "the model's logits are not finite numbers, although its weights are: its "
                "hyper-parameters do not fit it, or its activations overflow"};

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <tuple>
 #include <utility>
@@ -91,7 +92,7 @@ class Engine {
   Result<const StepProgram*> program_for(const Shape& shape);
   Status check(std::span<const StepItem> items) const;
   Result<Done> run(std::span<const StepItem> items, bool greedy);
-  Error not_finite() const;
+  Error not_finite();
 
   std::shared_ptr<const Model> model_;
   Backend& backend_;
@@ -106,6 +107,7 @@ class Engine {
   std::vector<std::byte> staging_;  // the host's copy of inputs_
   std::map<Shape, StepProgram> programs_;
   std::vector<float> logits_;
+  std::optional<Status> weights_checked_;  // once logits were not finite
 };
 
 }  // namespace realm

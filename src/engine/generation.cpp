@@ -27,20 +27,6 @@ bool is_cancelled(const std::atomic<bool>* cancel) {
 
 }  // namespace
 
-const char* finish_reason_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kContextFull:
-      return "context_full";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "?";
-}
-
 Result<StepLogits> prefill(Engine& engine, Sequence& sequence, std::span<const Token> tokens,
                            const std::atomic<bool>* cancel) {
   const size_t step = static_cast<size_t>(engine.options().max_step_tokens);

@@ -8,12 +8,10 @@
 
 #include "base/result.h"
 #include "engine/engine.h"
+#include "engine/finish_reason.h"
 #include "engine/sampling/sampler.h"
 
 namespace realm {
-
-enum class FinishReason { kStop, kLength, kContextFull, kCancelled };
-const char* finish_reason_name(FinishReason reason);
 
 struct GenerationRequest {
   std::vector<Token> prompt;  // the whole of it; what the sequence already holds is not run again

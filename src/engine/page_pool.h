@@ -6,9 +6,16 @@
 #include <optional>
 #include <vector>
 
+#include "ops/kv_cache.h"  // kPageTokens
+
 namespace realm {
 
 using PageId = int32_t;
+
+// Pages that hold so many tokens.
+inline int64_t pages_for(int64_t tokens) {
+  return (tokens + kPageTokens - 1) / kPageTokens;
+}
 
 class PagePool {
  public:
@@ -21,7 +28,8 @@ class PagePool {
   std::optional<std::vector<PageId>> allocate(int32_t count);
   void retain(PageId page);
   void release(PageId page);
-  bool is_shared(PageId page) const { return references_[static_cast<size_t>(page)] > 1; }
+  int32_t references(PageId page) const { return references_[static_cast<size_t>(page)]; }
+  bool is_shared(PageId page) const { return references(page) > 1; }
 
  private:
   std::vector<int32_t> references_;

@@ -3,17 +3,8 @@
 #include <string>
 
 #include "base/check.h"
-#include "ops/kv_cache.h"
 
 namespace realm {
-namespace {
-
-int64_t pages_for(int64_t tokens) {
-  return (tokens + kPageTokens - 1) / kPageTokens;
-}
-
-}  // namespace
-
 Sequence::~Sequence() {
   truncate(0);
 }
@@ -70,6 +61,18 @@ void Sequence::truncate(int64_t length) {
     pool_->release(pages_.back());
     pages_.pop_back();
   }
+}
+
+void Sequence::rewind(int64_t length) {
+  CHECK(length >= 0 && length <= this->length());
+  tokens_.resize(static_cast<size_t>(length));
+}
+
+void Sequence::share(std::span<const Token> tokens, std::span<const PageId> pages) {
+  CHECK(pages_.empty() && tokens.size() == pages.size() * kPageTokens);
+  tokens_.assign(tokens.begin(), tokens.end());
+  pages_.assign(pages.begin(), pages.end());
+  for (PageId page : pages_) pool_->retain(page);
 }
 
 Sequence Sequence::fork() const {

@@ -32,6 +32,12 @@ class Sequence {
   void append(std::span<const Token> tokens);
   // Forgets all tokens from `length` on and gives back pages that are no longer needed.
   void truncate(int64_t length);
+  // Forgets the tokens from `length` on but keeps the room reserved for them: the step that wrote
+  // them failed and is run again.
+  void rewind(int64_t length);
+  // Begins an empty sequence with pages that hold `tokens` already: whole pages, shared with
+  // whoever has them.
+  void share(std::span<const Token> tokens, std::span<const PageId> pages);
   // A second sequence with the same content, sharing every page.
   Sequence fork() const;
 

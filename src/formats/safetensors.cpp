@@ -105,6 +105,19 @@ Status place(std::vector<Entry>& entries, std::span<const std::byte> buffer,
   return {};
 }
 
+// Readers take elements in place, so they must lie at multiples of their size. Files of today pad
+// the header for that; one from a writer that did not is copied where need be.
+void align_data(std::vector<Entry>& entries, TensorDirectory& directory) {
+  for (Entry& entry : entries) {
+    std::span<const std::byte>& data = entry.info.data;
+    const size_t element_bytes = data.size() / static_cast<size_t>(entry.info.num_elements());
+    if (reinterpret_cast<uintptr_t>(data.data()) % element_bytes == 0) continue;
+    const auto copy = std::make_shared<std::vector<std::byte>>(data.begin(), data.end());
+    data = *copy;
+    directory.retain(copy);
+  }
+}
+
 Status read_file_metadata(const json::value& value, const std::string& label, Metadata& metadata) {
   const JsonObject object = TRY(JsonObject::from(value, label + ": __metadata__"));
   for (const auto& [key, text] : object.raw()) {
@@ -148,6 +161,7 @@ Result<std::unique_ptr<TensorDirectory>> parse_safetensors(std::span<const std::
     }
   }
   TRY(place(entries, bytes.subspan(8 + header_bytes), label));
+  align_data(entries, *directory);
   for (Entry& entry : entries) {
     const Status added = directory->add(std::move(entry.info));
     if (!added.ok()) return added.error().at(label);

@@ -117,6 +117,30 @@ TEST(Safetensors, RefusesBadTensors) {
   expect_error(R"({"t":{}})", 0, "field 'dtype': missing");
 }
 
+TEST(Safetensors, ElementsAreAlignedWhateverTheOffset) {
+  // A header of any length, and an I8 tensor of odd size before the others.
+  for (int padding = 0; padding < 8; ++padding) {
+    std::string file = file_of(R"({"a":{"dtype":"I8","shape":[3],"data_offsets":[0,3]},)"
+                               R"("b":{"dtype":"F32","shape":[2],"data_offsets":[3,11]},)"
+                               R"("c":{"dtype":"F16","shape":[2],"data_offsets":[11,15]},)"
+                               R"("d":{"dtype":"F64","shape":[1],"data_offsets":[15,23]}})" +
+                                   std::string(static_cast<size_t>(padding), ' '),
+                               23);
+    for (size_t i = 0; i < 23; ++i) file[file.size() - 23 + i] = static_cast<char>(i);
+    const auto result = parse_safetensors(std::as_bytes(std::span(file)), "x");
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    size_t first = 0;
+    for (const auto& [name, element_bytes] :
+         std::vector<std::pair<const char*, size_t>>{{"a", 1}, {"b", 4}, {"c", 2}, {"d", 8}}) {
+      const std::span<const std::byte> data = (*result)->find(name)->data;
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(data.data()) % element_bytes, 0u) << name;
+      for (size_t i = 0; i < data.size(); ++i) EXPECT_EQ(data[i], std::byte(first + i)) << name;
+      first += data.size();
+    }
+    EXPECT_EQ(first, 23u);
+  }
+}
+
 TEST(Safetensors, Index) {
   TemporaryFolder folder;
   const auto write = [&](const char* name, const std::string& text) {

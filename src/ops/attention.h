@@ -12,17 +12,25 @@ namespace realm {
 // In multi-head latent attention (DeepSeek-AI 2024) values are the first columns of keys: v_cache
 // is then a view of k_cache's memory with its strides and a smaller last dimension.
 //
-// Arithmetic contract: per token and head, positions are taken in blocks of kPageTokens aligned to
-// absolute positions, blocks are gathered into splits of kAttentionSplit positions, and the splits
-// are merged in order. So the result does not depend on how a prompt was cut into steps.
+// Arithmetic contract: a score is one chain of multiply-adds over the head's dimensions in order,
+// of q times scale * log2(e) (of q times scale / soft_cap, before the tanh, with a soft cap). Per
+// token and head, positions are taken in blocks of kPageTokens aligned to absolute positions: the
+// running maximum is updated by the block's, sums of weights are kept by position mod 16, and the
+// weighted values are added in order. Blocks are gathered into splits of kAttentionSplit positions,
+// and the splits are merged in order. So the result does not depend on how a prompt was cut into
+// steps, nor on who computed which split.
+//
+// What lies in a page past a sequence's last position never reaches a result, whatever it is.
 struct Attention {
-  TensorView q;                 // [tokens, heads, k_dim] F32, may be strided
-  TensorView k_cache, v_cache;  // [pages, kv_heads, kPageTokens, k_dim or v_dim] F32, F16 or Q8_0
-  TensorView positions;         // [tokens] I32
-  TensorView seq_start;         // [sequences + 1] I32: first token of each sequence in the batch
-  TensorView page_table;        // [sequences, max_pages] I32
-  TensorView sinks;             // [heads] F32 logits that take part in the softmax only, or empty
-  TensorView out;               // [tokens, heads, v_dim] F32, contiguous
+  TensorView q;  // [tokens, heads, k_dim] F32, may be strided
+  // [pages, kv_heads, kPageTokens, k_dim or v_dim] F32, F16 or Q8_0, both of one type
+  TensorView k_cache, v_cache;
+  TensorView positions;    // [tokens] I32
+  TensorView seq_start;    // [sequences + 1] I32: first token of each sequence in the batch
+  TensorView page_table;   // [sequences, max_pages] I32
+  TensorView sinks = {};   // [heads] F32 logits that take part in the softmax only, or empty
+  TensorView slopes = {};  // [heads] F32: adds slope * (key's position - own) (ALiBi), or empty
+  TensorView out;          // [tokens, heads, v_dim] F32, contiguous
   float scale = 1.0f;
   float soft_cap = 0.0f;  // > 0: s -> soft_cap * tanh(s / soft_cap)
   int64_t window = 0;     // > 0: sliding window, in positions
@@ -30,7 +38,7 @@ struct Attention {
   template <typename F>
   void visit(F&& f) {
     f(q, false), f(k_cache, false), f(v_cache, false), f(positions, false), f(seq_start, false);
-    f(page_table, false), f(sinks, false), f(out, true);
+    f(page_table, false), f(sinks, false), f(slopes, false), f(out, true);
   }
 };
 

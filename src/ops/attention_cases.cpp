@@ -14,14 +14,14 @@ struct Run {
 };
 
 struct Setup {
-  std::vector<Run> runs;
+  std::vector<Run> runs = {};
   int64_t heads = 4, kv_heads = 2, k_dim = 64, v_dim = 64;
   DType cache = DType::kF16;
   float soft_cap = 0;
   int64_t window = 0;
-  bool sinks = false;
-  int64_t q_gap = 0;  // bytes between the tokens of q
-  bool values_in_keys = false;
+  bool sinks = false, slopes = false;
+  int64_t q_gap = 0;            // bytes between the tokens of q
+  bool values_in_keys = false;  // the first v_dim columns of them
 };
 
 int32_t pages_of(const Run& run) {
@@ -67,6 +67,7 @@ OpCase make_attention(const Setup& s) {
     op.v_cache = b.cache(s.cache, num_pages, s.kv_heads, s.v_dim);
   }
   if (s.sinks) op.sinks = b.floats({s.heads});
+  if (s.slopes) op.slopes = b.floats({s.heads}, {}, 0.1f);
   return b.finish(op);
 }
 
@@ -85,32 +86,56 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
     add(name + " mixed batch",
         {.runs = {{100, 1}, {0, 33}, {7, 1}, {64, 5}}, .heads = 8, .cache = cache});
     add(name + " beyond a split", {.runs = {{kAttentionSplit + 40, 2}, {3, 1}}, .cache = cache});
-    add(name + " values in keys", {.runs = {{70, 3}, {0, 40}},
-                                   .heads = 5,
-                                   .kv_heads = 1,
-                                   .k_dim = 96,
-                                   .v_dim = 64,
-                                   .cache = cache,
-                                   .values_in_keys = true});
   }
-  add("latent attention of 16 heads", {.runs = {{50, 2}, {33, 1}},
+  // Groups of heads: alone, within a register tile, across several, more than a tile holds.
+  add("one head for each", {.runs = {{20, 3}}, .heads = 3, .kv_heads = 3});
+  add("32 heads for one",
+      {.runs = {{20, 3}}, .heads = 32, .kv_heads = 1, .k_dim = 32, .v_dim = 32});
+  add("seven heads for one", {.runs = {{40, 9}}, .heads = 14, .kv_heads = 2});
+  add("71 heads for one", {.runs = {{33, 3}}, .heads = 71, .kv_heads = 1});
+  add("128 heads for one, two chunks",
+      {.runs = {{20, 2}}, .heads = 128, .kv_heads = 1, .k_dim = 48, .v_dim = 32});
+  add("one head, many tokens", {.runs = {{5, 230}}, .heads = 2, .kv_heads = 2});
+  // Head sizes.
+  add("sizes differ", {.runs = {{50, 6}}, .k_dim = 96, .v_dim = 32});
+  add("smallest heads", {.runs = {{50, 6}}, .k_dim = 16, .v_dim = 16});
+  add("largest heads", {.runs = {{33, 2}}, .heads = 2, .kv_heads = 1, .k_dim = 256, .v_dim = 256});
+  for (const int64_t dim : {int64_t{72}, int64_t{80}, int64_t{100}, int64_t{112}, int64_t{6}}) {
+    for (const DType cache : {DType::kF32, DType::kF16}) {
+      const std::string name = find_block_format(cache)->name;
+      add(name + " head size " + std::to_string(dim),
+          {.runs = {{30, 5}, {64, 1}}, .k_dim = dim, .v_dim = dim, .cache = cache});
+    }
+  }
+  add("odd sizes differ", {.runs = {{30, 40}}, .k_dim = 40, .v_dim = 100});
+  add("q8_0 sizes differ", {.runs = {{30, 12}}, .k_dim = 192, .v_dim = 128, .cache = DType::kQ8_0});
+  add("latent attention of 16 heads", {.runs = {{40, 1}},
                                        .heads = 16,
                                        .kv_heads = 1,
                                        .k_dim = 576,
                                        .v_dim = 512,
                                        .values_in_keys = true});
-  add("one head for each", {.runs = {{20, 3}}, .heads = 3, .kv_heads = 3});
-  add("32 heads for one",
-      {.runs = {{20, 3}}, .heads = 32, .kv_heads = 1, .k_dim = 32, .v_dim = 32});
-  add("seven heads for one", {.runs = {{40, 9}}, .heads = 14, .kv_heads = 2});
-  add("sizes differ", {.runs = {{50, 6}}, .k_dim = 96, .v_dim = 32});
-  add("smallest heads", {.runs = {{50, 6}}, .k_dim = 16, .v_dim = 16});
-  add("largest heads", {.runs = {{33, 2}}, .heads = 2, .kv_heads = 1, .k_dim = 256, .v_dim = 256});
+  for (const DType cache : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    add(find_block_format(cache)->name + std::string(" values in keys"), {.runs = {{40, 9}},
+                                                                          .heads = 20,
+                                                                          .kv_heads = 1,
+                                                                          .k_dim = 160,
+                                                                          .v_dim = 128,
+                                                                          .cache = cache,
+                                                                          .values_in_keys = true});
+  }
+  // What changes scores.
   add("window of 1", {.runs = {{40, 4}}, .window = 1});
   add("window of 40", {.runs = {{100, 20}, {0, 50}}, .window = 40});
   add("window wider than the text", {.runs = {{10, 4}}, .window = 4096});
+  add("window ending in a later split", {.runs = {{kAttentionSplit + 20, 40}}, .window = 48});
+  add("window and many tokens", {.runs = {{0, 200}}, .heads = 2, .kv_heads = 2, .window = 33});
   add("soft cap", {.runs = {{40, 4}}, .soft_cap = 5.0f});
   add("sinks", {.runs = {{40, 4}, {0, 2}}, .sinks = true});
+  add("sinks beyond a split", {.runs = {{kAttentionSplit + 9, 2}}, .sinks = true});
+  add("slopes", {.runs = {{70, 40}, {0, 2}}, .slopes = true});
+  add("slopes, seven heads for one",
+      {.runs = {{33, 20}}, .heads = 14, .kv_heads = 2, .slopes = true});
   add("window, cap and sinks, strided q",
       {.runs = {{70, 4}}, .soft_cap = 30.0f, .window = 33, .sinks = true, .q_gap = 256});
   add("nothing", {.runs = {}});
@@ -123,27 +148,39 @@ void attention_bench_cases(std::vector<CaseRow>& rows) {
     for (const Run& run : s.runs) {
       const double positions = run.cached + run.tokens;
       const auto dims = static_cast<double>(s.k_dim + s.v_dim);
-      bytes += positions * static_cast<double>(s.kv_heads) * dims * format.block_bytes /
+      const auto cached = static_cast<double>(s.values_in_keys ? s.k_dim : s.k_dim + s.v_dim);
+      bytes += positions * static_cast<double>(s.kv_heads) * cached * format.block_bytes /
                format.block_elements;
       flops += 2.0 * (run.cached + (run.tokens + 1) / 2.0) * run.tokens *
                static_cast<double>(s.heads) * dims;
     }
     rows.push_back({"attention", name, [s] { return make_attention(s); }, bytes, flops});
   };
+  const Setup llama_8b{.heads = 32, .kv_heads = 8, .k_dim = 128, .v_dim = 128};
+  const Setup llama_1b{.heads = 32, .kv_heads = 8};
+  const Setup tinyllama{.heads = 32, .kv_heads = 4};
+  const auto with = [](Setup s, std::vector<Run> runs, DType cache) {
+    s.runs = std::move(runs);
+    s.cache = cache;
+    return s;
+  };
   for (const DType cache : {DType::kF16, DType::kQ8_0}) {
-    Setup s{.runs = {{4095, 1}},
-            .heads = 32,
-            .kv_heads = 8,
-            .k_dim = 128,
-            .v_dim = 128,
-            .cache = cache};
     const std::string name = find_block_format(cache)->name;
-    add(name + " decode at 4096", s);
-    s.runs = {{0, 512}};
-    add(name + " prefill 512", s);
-    s.runs = std::vector<Run>(8, Run{1023, 1});
-    add(name + " decode of 8 at 1024", s);
+    add(name + " decode at 4096", with(llama_8b, {{4095, 1}}, cache));
+    add(name + " decode at 32768", with(llama_8b, {{32767, 1}}, cache));
+    add(name + " 1B decode at 32768", with(llama_1b, {{32767, 1}}, cache));
+    add(name + " tinyllama decode at 32768", with(tinyllama, {{32767, 1}}, cache));
+    add(name + " prefill 512", with(llama_8b, {{0, 512}}, cache));
+    add(name + " prefill 512 at 8192", with(llama_8b, {{7680, 512}}, cache));
+    add(name + " 1B prefill 512 at 8192", with(llama_1b, {{7680, 512}}, cache));
+    add(name + " decode of 8 at 1024", with(llama_8b, std::vector<Run>(8, Run{1023, 1}), cache));
   }
+  add("latent attention decode at 4096", {.runs = {{4095, 1}},
+                                          .heads = 128,
+                                          .kv_heads = 1,
+                                          .k_dim = 576,
+                                          .v_dim = 512,
+                                          .values_in_keys = true});
 }
 
 }  // namespace realm

@@ -161,6 +161,13 @@ void matmul_cases(std::vector<CaseRow>& rows) {
     product(rows, name + " accumulate, strided",
             {{type, type}, {31, 64}, 9, 256, false, true, {4, 0}, {8, 0}, odd_place(type)});
   }
+  // Long rows and many tokens, for kernels that keep several pieces of both on their way.
+  for (const DType type : {kF16, kBF16, kQ8_0, kQ4_0, kQ4_K, kQ5_K, kQ6_K, kIQ4_XS}) {
+    const std::string name = find_block_format(type)->name;
+    for (const int64_t tokens : {7, 12, 30, 100, 300}) {
+      product(rows, name + " long rows" + count(", tokens", tokens), {{type}, {150}, tokens, 4096});
+    }
+  }
   product(rows, "Q4_K, Q6_K and Q8_0 of one x", {{kQ4_K, kQ6_K, kQ8_0}, {40, 8, 8}, 3, 256});
   product(rows, "F16 and Q4_0 of one x", {{kF16, kQ4_0}, {16, 48}, 6, 64, true});
   for (const int64_t k : {1, 5, 15, 17, 33, 257}) {
@@ -376,6 +383,7 @@ void scale_cases(std::vector<CaseRow>& rows) {
   copy("together", 5, {}, {});
   copy("strided", 7, {20, 4}, {64, 8});
   copy("nothing", 0, {}, {});
+  copy("more rows than a GPU's grid is high", 30000, {}, {4, 0});
 }
 
 void bench_products(std::vector<CaseRow>& rows) {

@@ -33,7 +33,7 @@ bool is_cache(const TensorView& view) {
 
 // A cache of values of its own, or a view of the first columns of the keys.
 bool is_value_cache(const TensorView& v, const TensorView& k) {
-  if (v.data != k.data) return is_cache(v);
+  if (v.data != k.data) return is_cache(v) && v.dtype == k.dtype;
   return v.dtype == k.dtype && v.rank == 4 && v.shape[2] == kPageTokens && v.shape[3] >= 1 &&
          v.shape[3] <= k.shape[3] && std::equal(v.stride, v.stride + 3, k.stride) &&
          v.shape[3] % find_block_format(v.dtype)->block_elements == 0;
@@ -236,6 +236,9 @@ Status check(const Attention& op) {
   }
   if (!op.sinks.empty() && (!is_f32(op.sinks, 1) || op.sinks.dim(0) != op.q.dim(1))) {
     return wrong("attention", "sinks", op.sinks);
+  }
+  if (!op.slopes.empty() && (!is_f32(op.slopes, 1) || op.slopes.dim(0) != op.q.dim(1))) {
+    return wrong("attention", "slopes", op.slopes);
   }
   if (!is_f32(op.out, 3) || op.out.dim(0) != op.q.dim(0) || op.out.dim(1) != op.q.dim(1) ||
       op.out.dim(2) != op.v_cache.dim(3) || !op.out.is_contiguous()) {

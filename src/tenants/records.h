@@ -49,7 +49,6 @@ struct TenantRecord {
   std::string name;
   int64_t created_ms = 0;
   bool suspended = false;  // its keys are refused until it is set again
-  Digest cache_salt{};     // keeps its prefix cache apart from everybody else's
   Quotas quotas;
 };
 

@@ -19,7 +19,6 @@ CREATE TABLE tenants (
   created_ms INTEGER NOT NULL,
   removed_ms INTEGER,
   suspended INTEGER NOT NULL DEFAULT 0,
-  cache_salt BLOB NOT NULL,
   weight REAL NOT NULL DEFAULT 1.0,
   priority INTEGER NOT NULL DEFAULT 1,
   concurrent_requests INTEGER NOT NULL DEFAULT -1,
@@ -30,8 +29,8 @@ CREATE TABLE tenants (
   tokens_per_day INTEGER NOT NULL DEFAULT -1
 ) STRICT;
 CREATE UNIQUE INDEX tenants_by_name ON tenants(name) WHERE removed_ms IS NULL;
-INSERT INTO tenants(id, name, created_ms, cache_salt)
-  VALUES (1, 'default', CAST(strftime('%s', 'now') AS INTEGER) * 1000, randomblob(32));
+INSERT INTO tenants(id, name, created_ms)
+  VALUES (1, 'default', CAST(strftime('%s', 'now') AS INTEGER) * 1000);
 
 CREATE TABLE keys (
   id INTEGER PRIMARY KEY AUTOINCREMENT,

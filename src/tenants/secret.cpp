@@ -55,12 +55,6 @@ Result<std::string> random_text(size_t length) {
   return text;
 }
 
-Result<Digest> random_bytes() {
-  Digest bytes{};
-  TRY(fill_random(bytes));
-  return bytes;
-}
-
 Result<NewKey> make_key() {
   NewKey key;
   key.prefix = std::string(kKeyStart) + TRY(random_text(kPrefixLength));

@@ -37,6 +37,5 @@ std::string_view key_prefix(std::string_view text);
 
 // `length` random characters of [0-9A-Za-z]; 22 of them (131 bits) make an id that nobody guesses.
 Result<std::string> random_text(size_t length);
-Result<Digest> random_bytes();
 
 }  // namespace realm

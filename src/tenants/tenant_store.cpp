@@ -72,8 +72,7 @@ Result<std::unique_ptr<TenantStore>> TenantStore::open(const std::string& path, 
 }
 
 Result<std::vector<TenantRecord>> read_tenants(SqliteDatabase& database) {
-  const std::string sql = "SELECT id, name, created_ms, suspended, cache_salt, " +
-                          quota_columns("", "") +
+  const std::string sql = "SELECT id, name, created_ms, suspended, " + quota_columns("", "") +
                           " FROM tenants WHERE removed_ms IS NULL ORDER BY name";
   SqliteStatement query = TRY(database.prepare(sql));
   std::vector<TenantRecord> tenants;
@@ -83,8 +82,7 @@ Result<std::vector<TenantRecord>> read_tenants(SqliteDatabase& database) {
     tenant.name = query.text(1);
     tenant.created_ms = query.integer(2);
     tenant.suspended = query.integer(3) != 0;
-    tenant.cache_salt = digest_at(query, 4);
-    int column = 5;
+    int column = 4;
     for (const QuotaField& field : quota_fields()) {
       TRY(set_quota(tenant.quotas, field, query.real(column++)));
     }
@@ -129,15 +127,14 @@ Result<std::vector<KeyRecord>> read_keys(SqliteDatabase& database, const KeyFilt
 Result<TenantRecord> TenantStore::create_tenant(const std::string& name, const Quotas& quotas,
                                                 int64_t now_ms) {
   TRY(check_tenant_name(name));
-  const Digest salt = TRY(random_bytes());
   {
     const std::lock_guard lock(mutex_);
     std::string values;
     for (size_t i = 0; i < quota_fields().size(); ++i) values += ", ?";
     SqliteStatement insert =
-        TRY(database_->prepare("INSERT INTO tenants(name, created_ms, cache_salt, " +
-                               quota_columns("", "") + ") VALUES (?, ?, ?" + values + ")"));
-    insert.bind(std::string_view(name)).bind(now_ms).bind(std::span<const uint8_t>(salt));
+        TRY(database_->prepare("INSERT INTO tenants(name, created_ms, " + quota_columns("", "") +
+                               ") VALUES (?, ?" + values + ")"));
+    insert.bind(std::string_view(name)).bind(now_ms);
     bind_quotas(insert, quotas);
     const Status inserted = insert.run();
     if (!inserted.ok()) {

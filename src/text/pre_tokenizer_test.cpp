@@ -230,6 +230,27 @@ TEST(PreTokenizer, EveryRowCompilesAndDropsNothing) {
   EXPECT_GT(names.size(), 75u);
 }
 
+// Names that files carry for patterns of an older family.
+TEST(PreTokenizer, FamiliesShareTheirPatterns) {
+  const std::pair<const char*, std::vector<const char*>> families[] = {
+      {"gpt-2", {"mpt", "phi-2", "olmo", "jais"}},
+      {"starcoder", {"refact", "smollm", "command-r", "exaone"}},
+      {"dbrx", {"smaug-bpe", "chatglm-bpe"}},
+      {"bloom", {"poro", "poro-chat", "gpt3-finnish"}},
+      {"qwen2", {"stablelm2", "deepseek-r1-qwen"}},
+  };
+  for (const auto& [family, names] : families) {
+    for (const char* name : names) {
+      const auto row = find_pre_tokenizer(name);
+      ASSERT_TRUE(row.ok()) << name;
+      EXPECT_EQ(*row, *find_pre_tokenizer(family)) << name;
+    }
+  }
+  // The same pattern, but whole words before merges, and a BOS token.
+  EXPECT_EQ((*find_pre_tokenizer("llama-bpe"))->steps.data(),
+            (*find_pre_tokenizer("dbrx"))->steps.data());
+}
+
 TEST(PreTokenizer, UnknownNamesAreErrorsThatSayWhatIsKnown) {
   const auto row = find_pre_tokenizer("qwen9");
   ASSERT_FALSE(row.ok());

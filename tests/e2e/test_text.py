@@ -1,6 +1,8 @@
 """tokenize, detokenize and template."""
 
 import json
+import os
+import threading
 
 import tiny_model
 from harness import EMBEDDED, RealmTest, main
@@ -91,6 +93,25 @@ class Template(RealmTest):
         for text in ("", "{}", "[", '["x"]', "nul", "[" * 100000):
             with self.subTest(text[:10]):
                 self.fail_with((1, 2), "template", EMBEDDED, "--messages", self.write("m.json", text), says=["m.json"])
+
+
+class Pipes(RealmTest):
+    def test_text_from_a_named_pipe(self):
+        pipe = self.path("pipe")
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=lambda: pipe.write_text("Hello world"))
+        writer.start()
+        self.addCleanup(writer.join)
+        self.assertEqual(self.succeed("tokenize", EMBEDDED, "-f", pipe).text,
+                         self.succeed("tokenize", EMBEDDED, "Hello world").text)
+
+    def test_a_pipe_is_no_model(self):
+        os.mkfifo(self.path("model.gguf"))
+        self.fail_with((1, 3), "inspect", self.path("model.gguf"), says=["model.gguf", "regular file"], timeout=20)
+
+    def test_a_word_alone_that_is_a_text(self):
+        self.assertEqual(self.succeed("tokenize", "Hello world").text,
+                         self.succeed("tokenize", EMBEDDED, "Hello world").text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import unittest
 from harness import DONE, EMBEDDED, USAGE, RealmTest, main, realm
 
 COMMANDS = ["run", "bench", "logits", "perplexity", "eval", "tokenize", "detokenize", "template", "inspect",
-            "quantize", "imatrix", "convert", "synth", "completion", "doctor"]
+            "quantize", "imatrix", "convert", "synth", "tenants", "keys", "usage", "completion", "doctor"]
 
 
 class Help(RealmTest):

@@ -7,7 +7,7 @@ from typing import Dict
 
 from gguf_file import ARRAY, BOOL, F32, FLOAT32, GgufFile, INT32, STRING, Tensor, UINT32
 
-EMBED, FEED, HEADS, KV_HEADS, HEAD_DIM, LAYERS, CONTEXT = 64, 96, 4, 2, 16, 2, 128
+EMBED, FEED, HEADS, KV_HEADS, LAYERS, CONTEXT = 64, 96, 4, 2, 2, 128
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
             "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
@@ -23,8 +23,9 @@ def byte_characters() -> Dict[int, str]:
     return table
 
 
-def make(seed: int = 1) -> GgufFile:
+def make(seed: int = 1, embed: int = EMBED, feed: int = FEED) -> GgufFile:
     draw = random.Random(seed)
+    head_dim = embed // HEADS
 
     def weights(*dims: int, around: float = 0.0, spread: float = 0.2) -> Tensor:
         count = 1
@@ -39,13 +40,13 @@ def make(seed: int = 1) -> GgufFile:
         "general.name": (STRING, "tiny"),
         "llama.block_count": (UINT32, LAYERS),
         "llama.context_length": (UINT32, CONTEXT),
-        "llama.embedding_length": (UINT32, EMBED),
-        "llama.feed_forward_length": (UINT32, FEED),
+        "llama.embedding_length": (UINT32, embed),
+        "llama.feed_forward_length": (UINT32, feed),
         "llama.attention.head_count": (UINT32, HEADS),
         "llama.attention.head_count_kv": (UINT32, KV_HEADS),
-        "llama.attention.key_length": (UINT32, HEAD_DIM),
-        "llama.attention.value_length": (UINT32, HEAD_DIM),
-        "llama.rope.dimension_count": (UINT32, HEAD_DIM),
+        "llama.attention.key_length": (UINT32, head_dim),
+        "llama.attention.value_length": (UINT32, head_dim),
+        "llama.rope.dimension_count": (UINT32, head_dim),
         "llama.rope.freq_base": (FLOAT32, 10000.0),
         "llama.attention.layer_norm_rms_epsilon": (FLOAT32, 1e-5),
         "llama.vocab_size": (UINT32, len(tokens)),
@@ -59,20 +60,20 @@ def make(seed: int = 1) -> GgufFile:
         "tokenizer.ggml.add_bos_token": (BOOL, False),
         "tokenizer.chat_template": (STRING, TEMPLATE),
     }
-    tensors = {"token_embd.weight": weights(EMBED, len(tokens)),
-               "output_norm.weight": weights(EMBED, around=1.0)}
+    tensors = {"token_embd.weight": weights(embed, len(tokens)),
+               "output_norm.weight": weights(embed, around=1.0)}
     for layer in range(LAYERS):
         prefix = f"blk.{layer}."
         tensors.update({
-            prefix + "attn_norm.weight": weights(EMBED, around=1.0),
-            prefix + "attn_q.weight": weights(EMBED, HEADS * HEAD_DIM),
-            prefix + "attn_k.weight": weights(EMBED, KV_HEADS * HEAD_DIM),
-            prefix + "attn_v.weight": weights(EMBED, KV_HEADS * HEAD_DIM),
-            prefix + "attn_output.weight": weights(HEADS * HEAD_DIM, EMBED),
-            prefix + "ffn_norm.weight": weights(EMBED, around=1.0),
-            prefix + "ffn_gate.weight": weights(EMBED, FEED),
-            prefix + "ffn_up.weight": weights(EMBED, FEED),
-            prefix + "ffn_down.weight": weights(FEED, EMBED),
+            prefix + "attn_norm.weight": weights(embed, around=1.0),
+            prefix + "attn_q.weight": weights(embed, HEADS * head_dim),
+            prefix + "attn_k.weight": weights(embed, KV_HEADS * head_dim),
+            prefix + "attn_v.weight": weights(embed, KV_HEADS * head_dim),
+            prefix + "attn_output.weight": weights(HEADS * head_dim, embed),
+            prefix + "ffn_norm.weight": weights(embed, around=1.0),
+            prefix + "ffn_gate.weight": weights(embed, feed),
+            prefix + "ffn_up.weight": weights(embed, feed),
+            prefix + "ffn_down.weight": weights(feed, embed),
         })
     return GgufFile(metadata, tensors)
 

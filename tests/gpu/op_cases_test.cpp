@@ -12,11 +12,11 @@ namespace {
 
 double tolerance_of(const Op& op) {
   if (const auto* product = std::get_if<ExpertMatMul>(&op)) {
-    return product->parts[0].weight.dtype == DType::kF32 ? 1e-4 : 0.04;
+    return product->parts[0].weight.dtype == DType::kF32 ? 1e-4 : 0.05;
   }
   if (const auto* product = std::get_if<MatMul>(&op)) {
     for (int i = 0; i < product->num_parts; ++i) {
-      if (product->parts[i].weight.dtype != DType::kF32) return 0.04;
+      if (product->parts[i].weight.dtype != DType::kF32) return 0.05;
     }
     return 1e-5;
   }

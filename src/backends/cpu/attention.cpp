@@ -1,3 +1,7 @@
+// Attention's division of work: tiles of tokens and heads that share the reading of one KV head,
+// each one piece for the pool; where tiles are fewer than threads can use (a long decode), the
+// splits of their positions are pieces too, merged in order afterwards. Which way is taken changes
+// no bit.
 #include <algorithm>
 #include <vector>
 
@@ -17,77 +21,184 @@ CacheType cache_type_of(DType dtype) {
   }
 }
 
-// Consecutive tokens of one sequence that share the reading of keys and values.
-struct TokenTile {
-  int32_t sequence;
-  int32_t first;
-  int32_t count;
+// Rows (tokens times heads) that share one widening of the cache: enough that it costs little, few
+// enough that queries and sums of the rows stay in half a second-level cache.
+int64_t rows_of_tile(int64_t k_dim, int64_t v_dim) {
+  constexpr int64_t kMaxRows = 96, kFloats = 64 * 1024;
+  return std::clamp<int64_t>(kFloats / (k_dim + attention_row_floats(v_dim)), 1, kMaxRows);
+}
+
+// Consecutive tokens of one sequence and heads of one KV head.
+struct Piece {
+  int32_t sequence, first_token, num_tokens;
+  int32_t kv_head, first_head, num_heads;
+  int32_t first_split, num_splits;
+  size_t state = 0;  // floats from the beginning of the shared states, where splits are pieces
 };
+
+class Plan {
+ public:
+  explicit Plan(const Attention& op) : op_(op) {
+    const int32_t heads_per_kv = static_cast<int32_t>(op.q.dim(1) / op.k_cache.dim(1));
+    const int64_t rows = rows_of_tile(op.q.dim(2), op.v_cache.dim(3));
+    const int32_t chunks = static_cast<int32_t>((heads_per_kv + rows - 1) / rows);
+    const int32_t chunk_heads = (heads_per_kv + chunks - 1) / chunks;
+    const int32_t tokens = std::max(1, static_cast<int32_t>(rows) / chunk_heads);
+    const int32_t* seq_start = op.seq_start.as<const int32_t>();
+    for (int32_t s = 0; s + 1 < op.seq_start.dim(0); ++s) {
+      for (int32_t t = seq_start[s]; t < seq_start[s + 1]; t += tokens) {
+        const int32_t count = std::min(tokens, seq_start[s + 1] - t);
+        for (int32_t h = 0; h < heads_per_kv; h += chunk_heads) {
+          add_tile(s, t, count, h, std::min(chunk_heads, heads_per_kv - h));
+        }
+      }
+    }
+    // Late tokens have the most to read; starting with them leaves the small pieces for the end.
+    std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+      return a.num_splits * int64_t{a.num_tokens} > b.num_splits * int64_t{b.num_tokens};
+    });
+  }
+
+  AttentionTile tile(const Piece& piece) const {
+    const int64_t heads = op_.q.dim(1);
+    const int64_t head = piece.kv_head * (heads / op_.k_cache.dim(1)) + piece.first_head;
+    const auto bytes = [](const TensorView& cache, int64_t kv_head) {
+      return reinterpret_cast<const uint8_t*>(cache.data + kv_head * cache.stride[1]);
+    };
+    const auto by_head = [head](const TensorView& view) {
+      return view.empty() ? nullptr : view.as<const float>() + head;
+    };
+    constexpr int64_t kFloat = sizeof(float);
+    const int64_t v_dim = op_.v_cache.dim(3);
+    const bool capped = op_.soft_cap > 0.0f;
+    return AttentionTile{
+        .q = reinterpret_cast<const float*>(op_.q.data + piece.first_token * op_.q.stride[0] +
+                                            head * op_.q.stride[1]),
+        .q_token_stride = op_.q.stride[0] / kFloat,
+        .q_head_stride = op_.q.stride[1] / kFloat,
+        .num_tokens = piece.num_tokens,
+        .num_heads = piece.num_heads,
+        .positions = op_.positions.as<const int32_t>() + piece.first_token,
+        .pages = reinterpret_cast<const int32_t*>(op_.page_table.data +
+                                                  piece.sequence * op_.page_table.stride[0]),
+        .k_cache = bytes(op_.k_cache, piece.kv_head),
+        .v_cache = bytes(op_.v_cache, piece.kv_head),
+        .k_page_stride = op_.k_cache.stride[0],
+        .k_row_stride = op_.k_cache.stride[2],
+        .v_page_stride = op_.v_cache.stride[0],
+        .v_row_stride = op_.v_cache.stride[2],
+        .k_dim = op_.q.dim(2),
+        .v_dim = v_dim,
+        .cache_type = cache_type_of(op_.k_cache.dtype),
+        .sinks = by_head(op_.sinks),
+        .slopes = by_head(op_.slopes),
+        .out = op_.out.as<float>() + (piece.first_token * heads + head) * v_dim,
+        .out_token_stride = heads * v_dim,
+        .scale = capped ? op_.scale / op_.soft_cap : op_.scale * kLog2E,
+        .cap = capped ? op_.soft_cap * kLog2E : 0.0f,
+        .window = op_.window,
+        .split_positions = kAttentionSplit,
+    };
+  }
+
+  int64_t state_floats(const Piece& piece) const {
+    return int64_t{piece.num_tokens} * piece.num_heads * attention_row_floats(op_.v_cache.dim(3));
+  }
+  int64_t scratch_floats(const Piece& piece) const {
+    return attention_scratch_floats(int64_t{piece.num_tokens} * piece.num_heads, op_.q.dim(2),
+                                    op_.v_cache.dim(3));
+  }
+
+  std::vector<Piece> pieces;
+
+ private:
+  void add_tile(int32_t sequence, int32_t token, int32_t count, int32_t head, int32_t num_heads) {
+    const int32_t* positions = op_.positions.as<const int32_t>() + token;
+    const int64_t oldest = op_.window > 0 ? std::max<int64_t>(0, positions[0] - op_.window + 1) : 0;
+    const auto first = static_cast<int32_t>(oldest / kAttentionSplit);
+    const auto last = static_cast<int32_t>(positions[count - 1] / kAttentionSplit);
+    for (int32_t kv = 0; kv < op_.k_cache.dim(1); ++kv) {
+      pieces.push_back({.sequence = sequence,
+                        .first_token = token,
+                        .num_tokens = count,
+                        .kv_head = kv,
+                        .first_head = head,
+                        .num_heads = num_heads,
+                        .first_split = first,
+                        .num_splits = last - first + 1});
+    }
+  }
+
+  const Attention& op_;
+};
+
+// Every tile by one thread, from its first split to its output.
+void run_tiles(Context& context, const Plan& plan) {
+  context.pool.parallel_for(static_cast<int64_t>(plan.pieces.size()), [&](int64_t i, int thread) {
+    const Piece& piece = plan.pieces[static_cast<size_t>(i)];
+    const AttentionTile tile = plan.tile(piece);
+    const int64_t scratch = plan.scratch_floats(piece), state = plan.state_floats(piece);
+    auto* memory = reinterpret_cast<float*>(
+        context.thread_scratch(thread, static_cast<size_t>(scratch + 2 * state) * sizeof(float)));
+    float* total = memory + scratch;
+    context.kernels.attention_split(tile, piece.first_split, memory, total);
+    for (int32_t s = 1; s < piece.num_splits; ++s) {
+      context.kernels.attention_split(tile, piece.first_split + s, memory, total + state);
+      context.kernels.attention_merge(tile, total + state, total);
+    }
+    context.kernels.attention_finish(tile, total);
+  });
+}
+
+// Every split of every tile by whichever thread is free, then the merging.
+void run_splits(Context& context, Plan& plan) {
+  struct Part {
+    uint32_t piece;
+    int32_t split;
+  };
+  std::vector<Part> parts;
+  size_t floats = 0;
+  for (size_t i = 0; i < plan.pieces.size(); ++i) {
+    Piece& piece = plan.pieces[i];
+    piece.state = floats;
+    floats += static_cast<size_t>(plan.state_floats(piece) * piece.num_splits);
+    for (int32_t s = 0; s < piece.num_splits; ++s) parts.push_back({static_cast<uint32_t>(i), s});
+  }
+  auto* states = reinterpret_cast<float*>(context.shared_scratch(floats * sizeof(float)));
+  context.pool.parallel_for(static_cast<int64_t>(parts.size()), [&](int64_t i, int thread) {
+    const Part part = parts[static_cast<size_t>(i)];
+    const Piece& piece = plan.pieces[part.piece];
+    auto* scratch = reinterpret_cast<float*>(context.thread_scratch(
+        thread, static_cast<size_t>(plan.scratch_floats(piece)) * sizeof(float)));
+    context.kernels.attention_split(plan.tile(piece), piece.first_split + part.split, scratch,
+                                    states + piece.state + part.split * plan.state_floats(piece));
+  });
+  context.pool.parallel_for(static_cast<int64_t>(plan.pieces.size()), [&](int64_t i, int) {
+    const Piece& piece = plan.pieces[static_cast<size_t>(i)];
+    const AttentionTile tile = plan.tile(piece);
+    float* total = states + piece.state;
+    for (int32_t s = 1; s < piece.num_splits; ++s) {
+      context.kernels.attention_merge(tile, total + s * plan.state_floats(piece), total);
+    }
+    context.kernels.attention_finish(tile, total);
+  });
+}
 
 }  // namespace
 
 Status run(Context& context, const Attention& op) {
-  const int64_t heads = op.q.dim(1), kv_heads = op.k_cache.dim(1);
-  const int64_t k_dim = op.q.dim(2), v_dim = op.v_cache.dim(3);
-  const int heads_per_kv = static_cast<int>(heads / kv_heads);
-  if (heads_per_kv > AttentionTile::kMaxRows || k_dim % 16 != 0 || v_dim % 16 != 0 ||
-      (op.k_cache.dtype == DType::kQ8_0 && (k_dim % 32 != 0 || v_dim % 32 != 0)) ||
-      op.k_cache.dtype != op.v_cache.dtype ||
-      op.q.stride[1] != k_dim * static_cast<int64_t>(sizeof(float))) {
-    return Error{ErrorCode::kUnsupported,
-                 "attention: " + std::to_string(heads) + " heads over " + std::to_string(kv_heads) +
-                     " of sizes " + std::to_string(k_dim) + " and " + std::to_string(v_dim) +
-                     " with a " + op.k_cache.describe() + " cache is not supported on the CPU"};
+  Plan plan(op);
+  int64_t most_splits = 0;
+  for (const Piece& piece : plan.pieces) {
+    most_splits = std::max<int64_t>(most_splits, piece.num_splits);
   }
-  const int32_t* seq_start = op.seq_start.as<const int32_t>();
-  const int32_t* positions = op.positions.as<const int32_t>();
-  const int32_t tile_tokens = std::max(1, AttentionTile::kMaxRows / heads_per_kv);
-  std::vector<TokenTile> tiles;
-  for (int32_t s = 0; s + 1 < op.seq_start.dim(0); ++s) {
-    for (int32_t t = seq_start[s]; t < seq_start[s + 1]; t += tile_tokens) {
-      tiles.push_back({s, t, std::min(tile_tokens, seq_start[s + 1] - t)});
-    }
+  const int64_t threads = context.pool.num_threads();
+  const bool few = static_cast<int64_t>(plan.pieces.size()) < 8 * threads;
+  if (threads > 1 && few && most_splits > 1) {
+    run_splits(context, plan);
+  } else {
+    run_tiles(context, plan);
   }
-  // Late tokens have the most to read; starting with them leaves the small pieces for the end.
-  std::stable_sort(tiles.begin(), tiles.end(), [&](const TokenTile& a, const TokenTile& b) {
-    return positions[a.first] > positions[b.first];
-  });
-  const size_t scratch_bytes =
-      static_cast<size_t>(attention_scratch_floats(k_dim, v_dim)) * sizeof(float);
-  const int64_t num_pieces = static_cast<int64_t>(tiles.size()) * kv_heads;
-  context.pool.parallel_for(num_pieces, [&](int64_t piece, int thread) {
-    const TokenTile& tile = tiles[static_cast<size_t>(piece / kv_heads)];
-    const int64_t kv_head = piece % kv_heads, head = kv_head * heads_per_kv;
-    const auto* q = reinterpret_cast<const float*>(op.q.data + tile.first * op.q.stride[0] +
-                                                   head * op.q.stride[1]);
-    context.kernels.attention(AttentionTile{
-        .q = q,
-        .q_token_stride = op.q.stride[0] / static_cast<int64_t>(sizeof(float)),
-        .num_tokens = tile.count,
-        .heads_per_kv = heads_per_kv,
-        .positions = positions + tile.first,
-        .pages = reinterpret_cast<const int32_t*>(op.page_table.data +
-                                                  tile.sequence * op.page_table.stride[0]),
-        .k_cache =
-            reinterpret_cast<const uint8_t*>(op.k_cache.data + kv_head * op.k_cache.stride[1]),
-        .v_cache =
-            reinterpret_cast<const uint8_t*>(op.v_cache.data + kv_head * op.v_cache.stride[1]),
-        .k_page_stride = op.k_cache.stride[0],
-        .v_page_stride = op.v_cache.stride[0],
-        .k_dim = k_dim,
-        .v_dim = v_dim,
-        .values_in_keys = values_in_keys(op),
-        .cache_type = cache_type_of(op.k_cache.dtype),
-        .sinks = op.sinks.empty() ? nullptr : op.sinks.as<const float>() + head,
-        .out = op.out.as<float>() + (tile.first * heads + head) * v_dim,
-        .out_token_stride = heads * v_dim,
-        .scale = op.scale,
-        .soft_cap = op.soft_cap,
-        .window = op.window,
-        .split = kAttentionSplit,
-        .scratch = reinterpret_cast<float*>(context.thread_scratch(thread, scratch_bytes)),
-    });
-  });
   return {};
 }
 

@@ -11,34 +11,53 @@ enum class FloatType { kF32, kF16, kBF16 };
 enum class ActivationKind { kSilu, kGeluTanh, kGelu, kRelu, kReluSquared, kSwigluClamped };
 enum class CacheType { kF32, kF16, kQ8_0 };
 
-// Attention of `num_tokens` consecutive tokens of one sequence for the query heads of one KV head.
+// Attention of `num_tokens` consecutive tokens of one sequence for `num_heads` consecutive query
+// heads of one KV head. Row r of the tile: token r / num_heads, head r % num_heads.
 struct AttentionTile {
-  static constexpr int kMaxRows = 32;  // (token, head) pairs of a tile
-
-  const float* q;          // row r at q + r_token * q_token_stride + r_head * head_dim
-  int64_t q_token_stride;  // floats
-  int num_tokens;
-  int heads_per_kv;          // num_tokens * heads_per_kv <= kMaxRows
+  const float* q;  // row r at q + token * q_token_stride + head * q_head_stride
+  int64_t q_token_stride, q_head_stride;  // floats
+  int num_tokens, num_heads;
   const int32_t* positions;  // [num_tokens], ascending
   const int32_t* pages;      // page ids of the sequence
-  const uint8_t* k_cache;    // of this KV head: page p at k_cache + p * k_page_stride
-  const uint8_t* v_cache;
-  int64_t k_page_stride, v_page_stride;  // bytes
-  int64_t k_dim, v_dim;                  // head sizes, multiples of 16
-  bool values_in_keys;                   // v_cache is k_cache; values are its first columns
+  const uint8_t* k_cache;    // of this KV head: position i of page p at p * page_stride +
+  const uint8_t* v_cache;    // i * row_stride
+  int64_t k_page_stride, k_row_stride, v_page_stride, v_row_stride;  // bytes
+  int64_t k_dim, v_dim;
   CacheType cache_type;
-  const float* sinks;        // [heads_per_kv] or null
-  float* out;                // row r at out + r_token * out_token_stride + r_head * v_dim
+  const float* sinks;        // [num_heads] or null
+  const float* slopes;       // [num_heads] or null
+  float* out;                // row r at out + token * out_token_stride + head * v_dim
   int64_t out_token_stride;  // floats
-  float scale, soft_cap;
-  int64_t window;
-  int64_t split;   // positions a split
-  float* scratch;  // attention_scratch_floats(k_dim, v_dim)
+  // A product times `scale` is a score in base 2, or with a soft cap the argument of its tanh, and
+  // `cap` its factor.
+  float scale, cap;
+  int64_t window, split_positions;
 };
 
-inline constexpr int64_t attention_scratch_floats(int64_t k_dim, int64_t v_dim) {
-  const int64_t rows = AttentionTile::kMaxRows;
-  return 32 * k_dim + 32 * v_dim + rows * (32 + 2 * v_dim);
+inline constexpr float kLog2E = 1.44269504088896341f;
+
+// Sizes that a kernel and its caller share. Static, so that no copy compiled for one instruction
+// set serves another.
+static constexpr int64_t attention_padded(int64_t dim) {
+  return (dim + 15) / 16 * 16;
+}
+// Floats of one row's state over a split, opaque to the caller.
+static constexpr int64_t attention_row_floats(int64_t v_dim) {
+  return attention_padded(v_dim) + 32;
+}
+static constexpr int64_t attention_scratch_floats(int64_t rows, int64_t k_dim, int64_t v_dim) {
+  return 32 * (k_dim + attention_padded(v_dim)) + rows * k_dim;
+}
+// The positions of a split that the tile reads, from a block's begin on.
+struct AttentionSpan {
+  int64_t begin, end;
+};
+static constexpr AttentionSpan attention_span(const AttentionTile& tile, int64_t split) {
+  const int64_t oldest = tile.window > 0 ? tile.positions[0] - tile.window + 1 : 0;
+  const int64_t first = oldest > 0 ? oldest / 32 * 32 : 0;
+  const int64_t begin = split * tile.split_positions, end = begin + tile.split_positions;
+  const int64_t latest = tile.positions[tile.num_tokens - 1] + 1;
+  return {begin > first ? begin : first, end < latest ? end : latest};
 }
 
 // One activation row quantized for integer dot products (quantized_rows.h).
@@ -72,7 +91,12 @@ struct Kernels {
   void (*to_f16)(const float* x, uint16_t* out, int64_t n);
   // Q8_0 blocks, the bytes that the format table's encoder writes; n a multiple of 32.
   void (*to_q8_0)(const float* x, uint8_t* out, int64_t n);
-  void (*attention)(const AttentionTile& tile);
+  // Attention over one split of the positions: sets the state of the tile's rows.
+  void (*attention_split)(const AttentionTile& tile, int64_t split, float* scratch, float* state);
+  // Adds a later split's state to that of the ones before.
+  void (*attention_merge)(const AttentionTile& tile, const float* split_state, float* state);
+  // The outputs from the state over all splits.
+  void (*attention_finish)(const AttentionTile& tile, float* state);
   // out[t * out_stride + r] = dot(x row t, weight row r) for 16 or fewer weight rows.
   void (*dot_rows)(FloatType type, const uint8_t* weight, int64_t row_bytes, int num_rows,
                    const float* x, int64_t x_stride, int64_t num_tokens, int64_t k, float* out,

@@ -1,5 +1,6 @@
 // The float kernels compiled for this instruction set; everything is in the .inc.h files.
 #define REALM_ISA avx2
+#include "backends/cpu/attention.inc.h"
 #include "backends/cpu/kernels.inc.h"
 #include "backends/cpu/row_kernels.inc.h"
 
@@ -7,8 +8,9 @@ namespace realm::cpu {
 
 const Kernels* avx2_kernels() {
   using namespace avx2;
-  static const Kernels kernels = {rms_norm, rope,      gated_activation, add_rows,     to_f16,
-                                  to_q8_0,  attention, dot_rows,         quantize_row, kRowKernels};
+  static const Kernels kernels = {rms_norm,         rope,     gated_activation, add_rows,
+                                  to_f16,           to_q8_0,  attention_split,  attention_merge,
+                                  attention_finish, dot_rows, quantize_row,     kRowKernels};
   return &kernels;
 }
 

@@ -1,6 +1,7 @@
 // The float kernels compiled for this instruction set; everything is in the .inc.h files.
 #define REALM_ISA neon
 #define REALM_ISA_IS_NEON
+#include "backends/cpu/attention.inc.h"
 #include "backends/cpu/kernels.inc.h"
 #include "backends/cpu/row_kernels.inc.h"
 
@@ -8,8 +9,9 @@ namespace realm::cpu {
 
 const Kernels* neon_kernels() {
   using namespace neon;
-  static const Kernels kernels = {rms_norm, rope,      gated_activation, add_rows,     to_f16,
-                                  to_q8_0,  attention, dot_rows,         quantize_row, kRowKernels};
+  static const Kernels kernels = {rms_norm,         rope,     gated_activation, add_rows,
+                                  to_f16,           to_q8_0,  attention_split,  attention_merge,
+                                  attention_finish, dot_rows, quantize_row,     kRowKernels};
   return &kernels;
 }
 

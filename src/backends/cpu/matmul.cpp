@@ -1,11 +1,12 @@
-// The matrix product: float weights go to dot_rows (kernels.h), block formats quantize the
-// activations once and go to the integer kernels (matmul_kernels.h). Work is cut into groups of
-// weight rows, so that each weight is read by one thread, once.
+// The matrix product: float weights go to dot_rows (kernels.h) or a float panel, block formats
+// quantize the activations once and go to the integer kernels (matmul_kernels.h). Work is cut into
+// groups of weight rows, so that each weight is read by one thread, once.
 #include <algorithm>
 #include <cstring>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/rows.h"
+#include "base/check.h"
 
 namespace realm::cpu {
 namespace {
@@ -52,7 +53,11 @@ class PreparedTokens {
   PreparedTokens(Context& context, const MatMul& op) : x_(op.x) {
     for (int p = 0; p < op.num_parts; ++p) {
       const DType type = op.parts[p].weight.dtype;
-      if (is_float(type)) continue;
+      if (is_float(type)) {
+        const FloatPanel* panel = context.matmul.float_panel;
+        if (panel != nullptr && tokens() >= panel->from) float_panel_ = panel;
+        continue;
+      }
       const int group = activation_group(*find_block_format(type));
       by_group_[group == 256].needed = true;
       if (tokens() < context.matmul.panel_from(type)) continue;
@@ -65,6 +70,9 @@ class PreparedTokens {
       if (by_group_[group == 256].needed) bytes += Quantized::bytes(tokens(), k(), group);
     }
     for (int i = 0; i < num_packings_; ++i) bytes += packed_bytes(*packings_[i].layout);
+    if (float_panel_ != nullptr) {
+      bytes += static_cast<size_t>(float_panel_->packed_bytes(tokens(), k()));
+    }
     if (bytes == 0) return;
     std::byte* memory = context.shared_scratch(bytes);
     for (const int group : kGroups) {
@@ -77,8 +85,13 @@ class PreparedTokens {
       packings_[i].memory = memory;
       memory += packed_bytes(*packings_[i].layout);
     }
+    floats_ = memory;
     prepare(context);
   }
+
+  // For float weights: null where they go to dot_rows.
+  const FloatPanel* float_panel() const { return float_panel_; }
+  const std::byte* floats() const { return floats_; }
 
   QuantizedTokens of(const Context& context, DType type) const {
     const int group = activation_group(*find_block_format(type));
@@ -113,7 +126,10 @@ class PreparedTokens {
 
   // A piece is some tokens, which are packed while what they were quantized to is still cached.
   void prepare(Context& context) {
-    const int64_t step = num_packings_ == 0 ? 1 : packings_[0].layout->tile_tokens;
+    int64_t step = num_packings_ == 0 ? 1 : packings_[0].layout->tile_tokens;
+    if (float_panel_ != nullptr) step = float_panel_->tile_tokens;
+    DCHECK(num_packings_ == 0 || step == packings_[0].layout->tile_tokens);
+    const int64_t x_stride = x_.stride[0] / static_cast<int64_t>(sizeof(float));
     for_row_pieces(context.pool, (tokens() + step - 1) / step, 4 * k() * step, [&](int64_t tile) {
       const int64_t end = std::min(tokens(), (tile + 1) * step);
       for (const int group : kGroups) {
@@ -130,6 +146,9 @@ class PreparedTokens {
         const Packing& packing = packings_[i];
         packing.layout->pack(quantized(packing.group, nullptr), tokens(), tile, packing.memory);
       }
+      if (float_panel_ != nullptr) {
+        float_panel_->pack(x_.as<const float>(), x_stride, tokens(), k(), tile, floats_);
+      }
     });
   }
 
@@ -137,6 +156,8 @@ class PreparedTokens {
   Quantized by_group_[2];
   Packing packings_[MatMul::kMaxParts];
   int num_packings_ = 0;
+  const FloatPanel* float_panel_ = nullptr;
+  std::byte* floats_ = nullptr;
 };
 
 // Rows a piece: enough bytes to be worth a trip to the shared counter, few enough to balance.
@@ -197,7 +218,9 @@ const MatMulKernels& matmul_kernels(Isa isa) {
 }
 
 std::string MatMulKernels::describe(DType type, int64_t num_tokens) const {
-  if (is_float(type)) return "float";
+  if (is_float(type)) {
+    return float_panel != nullptr && num_tokens >= float_panel->from ? "float panel" : "float";
+  }
   return num_tokens >= panel_from(type) ? "panel" : "dot";
 }
 
@@ -214,7 +237,11 @@ Status run(Context& context, const MatMul& op) {
     first_piece[p + 1] = first_piece[p] + (op.parts[p].weight.dim(0) + step - 1) / step;
   }
   const MatMulKernels& kernels = context.matmul;
-  const size_t kernel_bytes = align_up(static_cast<size_t>(kernels.scratch_bytes(tokens)));
+  int64_t scratch_bytes = kernels.scratch_bytes(tokens);
+  if (const FloatPanel* panel = prepared.float_panel()) {
+    scratch_bytes = std::max(scratch_bytes, panel->scratch_bytes(tokens, k));
+  }
+  const size_t kernel_bytes = align_up(static_cast<size_t>(scratch_bytes));
   const size_t result_bytes = static_cast<size_t>(tokens) * kPanelRows * sizeof(float);
   context.pool.parallel_for(first_piece[op.num_parts], [&](int64_t piece, int thread) {
     int p = 0;
@@ -230,19 +257,24 @@ Status run(Context& context, const MatMul& op) {
           direct ? part.out.as<float>() + row : reinterpret_cast<float*>(scratch + kernel_bytes);
       const int64_t out_stride =
           direct ? part.out.stride[0] / static_cast<int64_t>(sizeof(float)) : kPanelRows;
+      const WeightRows weights{
+          .format = find_block_format(part.weight.dtype),
+          .data = reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]),
+          .row_bytes = part.weight.stride[0],
+          .num_rows = num_rows,
+          .k = k};
+      auto* kernel_scratch = reinterpret_cast<uint8_t*>(scratch);
       if (is_float(part.weight.dtype)) {
-        float_rows(context, op, part, row, num_rows, out, out_stride);
+        if (const FloatPanel* panel = prepared.float_panel()) {
+          panel->multiply(weights, prepared.floats(), tokens, out, out_stride, kernel_scratch);
+        } else {
+          float_rows(context, op, part, row, num_rows, out, out_stride);
+        }
       } else {
-        const WeightRows weights{.format = find_block_format(part.weight.dtype),
-                                 .data = reinterpret_cast<const uint8_t*>(
-                                     part.weight.data + row * part.weight.stride[0]),
-                                 .row_bytes = part.weight.stride[0],
-                                 .num_rows = num_rows,
-                                 .k = k};
         const QuantizedTokens x = prepared.of(context, part.weight.dtype);
         const auto kernel =
             tokens >= kernels.panel_from(part.weight.dtype) ? kernels.panel : kernels.dot;
-        kernel(weights, x, tokens, out, out_stride, reinterpret_cast<uint8_t*>(scratch));
+        kernel(weights, x, tokens, out, out_stride, kernel_scratch);
       }
       if (!direct) finish_rows(context, op, part, row, num_rows, out, out_stride);
     }

@@ -12,7 +12,8 @@ void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_toke
            int64_t out_stride, uint8_t* scratch);
 int64_t panel_scratch_bytes(int64_t num_tokens);
 const TokenLayout* panel_layout(const BlockFormat& format);
-// From how many tokens on it is the faster one.
+const FloatPanel* float_panel();
+// From how many tokens on panel() is the faster one.
 int64_t panel_from(const BlockFormat& format);
 
 }  // namespace realm::cpu::avx2

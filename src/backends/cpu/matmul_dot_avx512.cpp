@@ -5,8 +5,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "backends/cpu/matmul_avx2.h"
 #include "backends/cpu/matmul_avx512.h"
-#include "backends/cpu/row_codes_avx512.h"
 
 // Kept inline so that what they return stays in registers.
 #define REALM_KERNEL_INLINE static inline __attribute__((always_inline))
@@ -373,96 +373,7 @@ void dot_super(const WeightRows& weights, const QuantizedTokens& x, float* out,
   }
 }
 
-// ---- Any format, a row at a time through its unpacked codes -----------------------------------
-
-// Sum over 64 codes times activations: four a lane.
-REALM_KERNEL_INLINE __m512i products(const int8_t* codes, const int8_t* x) {
-  const __m512i w = _mm512_load_si512(codes), flip = _mm512_set1_epi8(static_cast<char>(0x80));
-  const __m512i bias = _mm512_dpbusd_epi32(_mm512_setzero_si512(), flip, w);
-  const __m512i biased = _mm512_xor_si512(load_64(x), flip);
-  return _mm512_sub_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), biased, w), bias);
-}
-
-float continue_row(const RowCodes& row, const CodeShape& shape, int64_t k, const int8_t* x,
-                   const float* scales, const int16_t* sums, float acc) {
-  if (shape.super) {
-    const int per_block = 256 / shape.sub;
-    for (int64_t b = 0; b < k / 256; ++b) {
-      __m512i total = _mm512_setzero_si512();
-      for (int i = 0; i < 4; ++i) {
-        const int32_t* s = row.scales + b * per_block + i * 64 / shape.sub;
-        const __m512i factor =
-            shape.sub == 32
-                ? two_ints(s)
-                : _mm512_permutexvar_epi32(
-                      _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
-                      _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s))));
-        const int64_t at = 256 * b + 64 * i;
-        total =
-            _mm512_add_epi32(total, _mm512_mullo_epi32(products(row.codes + at, x + at), factor));
-      }
-      const float isum = static_cast<float>(_mm512_reduce_add_epi32(total));
-      acc = __builtin_fmaf(row.d[b] * scales[b], isum, acc);
-      if (shape.has_min) {
-        int32_t minima = 0;
-        for (int j = 0; j < per_block; ++j) {
-          const int64_t at = 16 * b + j * shape.sub / 16;
-          const int sum = shape.sub == 32 ? sums[at] + sums[at + 1] : sums[at];
-          minima += sum * row.mins[b * per_block + j];
-        }
-        acc = __builtin_fmaf(-(row.dmin[b] * scales[b]), static_cast<float>(minima), acc);
-      }
-    }
-    return acc;
-  }
-  for (int64_t c = 0; c < k / 32; ++c) {
-    const __m256i w = load_32(row.codes + 32 * c);
-    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-    const __m256i bias = _mm256_dpbusd_epi32(_mm256_setzero_si256(), flip, w);
-    const __m256i biased = _mm256_xor_si256(load_32(x + 32 * c), flip);
-    const __m256i p =
-        _mm256_sub_epi32(_mm256_dpbusd_epi32(_mm256_setzero_si256(), biased, w), bias);
-    alignas(32) int32_t lane[8];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(lane), p);
-    const int32_t low = lane[0] + lane[1] + lane[2] + lane[3];
-    const int32_t high = lane[4] + lane[5] + lane[6] + lane[7];
-    if (shape.sub == 32) {
-      acc = __builtin_fmaf(row.factors[c] * scales[c], static_cast<float>(low + high), acc);
-      if (shape.has_min) {
-        const float weighted = scales[c] * static_cast<float>(sums[2 * c] + sums[2 * c + 1]);
-        acc = __builtin_fmaf(-row.minima[c], weighted, acc);
-      }
-    } else {
-      acc = __builtin_fmaf(row.factors[2 * c] * scales[c], static_cast<float>(low), acc);
-      acc = __builtin_fmaf(row.factors[2 * c + 1] * scales[c], static_cast<float>(high), acc);
-    }
-  }
-  return acc;
-}
-
-void dot_any(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
-             int64_t out_stride, uint8_t* scratch) {
-  auto& row = *reinterpret_cast<RowCodes*>(scratch);
-  const BlockFormat& format = *weights.format;
-  const CodeShape shape = code_shape(format);
-  const RowUnpacker unpack = row_unpacker(format.type);
-  for (int r = 0; r < weights.num_rows; ++r) {
-    for (int64_t t = 0; t < num_tokens; ++t) out[t * out_stride + r] = 0.0f;
-    for (int64_t begin = 0; begin < weights.k; begin += kPanelK) {
-      const int64_t k = weights.k - begin < kPanelK ? weights.k - begin : kPanelK;
-      unpack(
-          format,
-          weights.data + r * weights.row_bytes + begin / format.block_elements * format.block_bytes,
-          k, row);
-      for (int64_t t = 0; t < num_tokens; ++t) {
-        float& acc = out[t * out_stride + r];
-        acc = continue_row(row, shape, k, x.codes + t * x.k + begin,
-                           x.scales + (t * x.k + begin) / x.group, x.sums + (t * x.k + begin) / 16,
-                           acc);
-      }
-    }
-  }
-}
+// ---- Passes over the tokens -------------------------------------------------------------------
 
 // Activations from token t on.
 QuantizedTokens from_token(const QuantizedTokens& x, int64_t t) {
@@ -540,14 +451,15 @@ constexpr int64_t kMaxK = int64_t{1} << 20;
 }  // namespace
 
 int64_t dot_scratch_bytes() {
-  return static_cast<int64_t>(sizeof(RowCodes)) + kMaxTokens * (kMaxK / 32 + 1) * 4;
+  return kMaxTokens * (kMaxK / 32 + 1) * 4;
 }
 
 void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
          int64_t out_stride, uint8_t* scratch) {
   const Pass pass = direct_pass(weights.format->type);
   if (pass == nullptr || weights.k > kMaxK) {
-    return dot_any(weights, x, num_tokens, out, out_stride, scratch);
+    // What 512-bit registers have no direct kernel for, those of half the width do.
+    return avx2::dot(weights, x, num_tokens, out, out_stride, scratch);
   }
   for (int64_t t = 0; t < num_tokens; t += kMaxTokens) {
     const int64_t count = num_tokens - t < kMaxTokens ? num_tokens - t : kMaxTokens;
@@ -577,6 +489,7 @@ const MatMulKernels* avx512_matmul_kernels() {
             return find_block_format(type)->block_elements == 256 ? int64_t{13} : int64_t{8};
           },
       .token_layout = [](DType) { return avx512::biased_tokens(); },
+      .float_panel = nullptr,
   };
   return &kernels;
 }

@@ -50,6 +50,20 @@ struct WeightRows {
 
 inline constexpr int kPanelRows = 32;
 
+// Float weights by many tokens: dot_rows (kernels.h) for fewer, with the same bits.
+struct FloatPanel {
+  int64_t tile_tokens;  // that are packed together
+  int64_t from;         // tokens from which on it is the faster one
+  int64_t (*packed_bytes)(int64_t num_tokens, int64_t k);
+  // Tokens tile * tile_tokens and following; `to` (64-byte aligned) holds all of them.
+  void (*pack)(const float* x, int64_t stride, int64_t num_tokens, int64_t k, int64_t tile,
+               std::byte* to);
+  int64_t (*scratch_bytes)(int64_t num_tokens, int64_t k);
+  // out[t * out_stride + r] for the rows, which are F32, F16 or BF16.
+  void (*multiply)(const WeightRows& weights, const std::byte* packed, int64_t num_tokens,
+                   float* out, int64_t out_stride, uint8_t* scratch);
+};
+
 struct MatMulKernels {
   // out[t * out_stride + r] for the rows and for tokens [0, num_tokens), straight from the packed
   // blocks: for few tokens. `scratch` has scratch_bytes(num_tokens).
@@ -63,6 +77,7 @@ struct MatMulKernels {
   int64_t (*panel_from)(DType type);
   // What panel() expects in x.packed; null where it reads the other members.
   const TokenLayout* (*token_layout)(DType type);
+  const FloatPanel* float_panel;  // null where there is none
 
   std::string describe(DType type, int64_t num_tokens) const;
 };

@@ -194,8 +194,8 @@ void tile_small(const Panel* panels, int64_t k, const Tokens& x, float* acc) {
       if constexpr (kMin) {
         const int16_t* s = x.sums + t * (x.k / 16) + 2 * chunk;
         const __m512 weighted = _mm512_set1_ps(dx * static_cast<float>(s[0] + s[1]));
-        a[0][t] = _mm512_fnmadd_ps(_mm512_load_ps(panels[0].minima[chunk]), weighted, a[0][t]);
-        a[1][t] = _mm512_fnmadd_ps(_mm512_load_ps(panels[1].minima[chunk]), weighted, a[1][t]);
+        a[0][t] = _mm512_fmadd_ps(_mm512_load_ps(panels[0].minima[chunk]), weighted, a[0][t]);
+        a[1][t] = _mm512_fmadd_ps(_mm512_load_ps(panels[1].minima[chunk]), weighted, a[1][t]);
       }
     }
   }
@@ -250,7 +250,7 @@ void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_toke
   float* acc = reinterpret_cast<float*>(scratch + sizeof(Scratch));
   const BlockFormat& format = *weights.format;
   const CodeShape shape = code_shape(format);
-  const RowUnpacker unpack = row_unpacker(format.type);
+  const RowUnpacker unpack = row_unpacker(format);
   const Tile tiles[kMaxTokens] = {choose_tile<1>(shape), choose_tile<2>(shape),
                                   choose_tile<3>(shape), choose_tile<4>(shape),
                                   choose_tile<5>(shape), choose_tile<6>(shape)};

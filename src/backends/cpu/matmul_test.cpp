@@ -345,6 +345,33 @@ std::vector<float> run_op(Isa isa, int threads, bool accumulate, int64_t tokens,
   return out;
 }
 
+// Float weights: the panel's order of summation is that of single rows, at any k.
+TEST(MatMulOp, FloatWeightsGiveTheSameBits) {
+  for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
+    for (const int64_t k : {1, 15, 16, 17, 100, 640}) {
+      for (const int64_t tokens : {1, 4, 5, 6, 7, 13}) {
+        const std::vector<int64_t> rows = {1, 15, 50};
+        std::vector<Bytes> weights;
+        for (const int64_t n : rows) {
+          weights.push_back(random_blocks(*find_block_format(type), n, k,
+                                          static_cast<uint32_t>(90 + n + k + tokens)));
+        }
+        const std::vector<DType> types(rows.size(), type);
+        const std::vector<float> bias = random_floats(15, 91);
+        const std::vector<float> x = random_floats(static_cast<size_t>(tokens * k), 92);
+        const std::vector<float> expected =
+            run_op(Isa::kScalar, 1, true, tokens, weights, types, rows, bias, x, k);
+        for (Isa isa : fast_isas()) {
+          EXPECT_EQ(count_different(run_op(isa, 1, true, tokens, weights, types, rows, bias, x, k),
+                                    expected),
+                    0)
+              << isa_name(isa) << ", k " << k << ", tokens " << tokens;
+        }
+      }
+    }
+  }
+}
+
 TEST(MatMulOp, PartsBiasAndAccumulateAgreeOnAllSets) {
   const int64_t k = 512;
   const std::vector<DType> types = {DType::kQ4_K, DType::kQ8_0, DType::kF16};

@@ -63,6 +63,9 @@ Errors errors_of(const Attention& op) {
           for (size_t i = 0; i < q.size(); ++i) score += q[i] * k[i];
           score *= op.scale;
           if (op.soft_cap > 0) score = op.soft_cap * std::tanh(score / op.soft_cap);
+          if (!op.slopes.empty()) {
+            score += op.slopes.as<float>()[h] * static_cast<double>(p - last);
+          }
           weights.push_back(std::exp(score));
           total += weights.back();
         }

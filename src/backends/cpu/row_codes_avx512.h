@@ -1,6 +1,5 @@
-// Packed rows to plain integers, the first half of every AVX-512 path that has no direct kernel:
-// one function per format (the common ones vectorized here, the rest through the format's own
-// unpack).
+// Packed rows to plain integers, the first half of the AVX-512 panel: every format through its
+// struct of block_codes.h.
 #pragma once
 
 #include <stdint.h>
@@ -18,7 +17,7 @@ struct RowCodes {
   int32_t scales[kPanelK / 16];  // per sub-block (16 or 32 elements); formats with blocks of 256
   int16_t mins[kPanelK / 16];    // likewise
   float factors[kPanelK / 16];   // d * scale per sub-block; formats with smaller blocks
-  float minima[kPanelK / 32];    // dmin * min per 32 elements, likewise
+  float minima[kPanelK / 32];    // -dmin * min per 32 elements, to be added; likewise
   float d[kPanelK / 256];        // formats with blocks of 256
   float dmin[kPanelK / 256];
 };
@@ -35,6 +34,6 @@ using RowUnpacker = void (*)(const BlockFormat& format, const uint8_t* data, int
 
 CodeShape code_shape(const BlockFormat& format);
 // The function for a format; never null.
-RowUnpacker row_unpacker(DType type);
+RowUnpacker row_unpacker(const BlockFormat& format);
 
 }  // namespace realm::cpu::avx512

@@ -84,6 +84,21 @@ REALM_INLINE Vec exp2_int(Vec n) {
   const __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
 }
+// p * 2^n, n the integer in the low bits of t, which a rounding addition of 1.5 * 2^23 left there.
+REALM_INLINE Vec times_exp2(Vec p, Vec t) {
+  return {_mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(p.v), _mm512_slli_epi32(_mm512_castps_si512(t.v), 23)))};
+}
+// Lanes outside [first, end) replaced.
+REALM_INLINE Vec keep_lanes(Vec a, int first, int end, float other) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __mmask16 kept = _mm512_cmpge_epi32_mask(lane, _mm512_set1_epi32(first)) &
+                         _mm512_cmplt_epi32_mask(lane, _mm512_set1_epi32(end));
+  return {_mm512_mask_blend_ps(kept, _mm512_set1_ps(other), a.v)};
+}
+REALM_INLINE float first_lane(Vec a) {
+  return _mm512_cvtss_f32(a.v);
+}
 // (a0, a1, a2, ...) -> the even lanes of (a, b), the odd lanes of (a, b).
 REALM_INLINE void deinterleave(Vec a, Vec b, Vec& even, Vec& odd) {
   const __m512i e = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -208,6 +223,25 @@ REALM_INLINE __m256 exp2_int_8(__m256 n) {
 REALM_INLINE Vec exp2_int(Vec n) {
   return {exp2_int_8(n.lo), exp2_int_8(n.hi)};
 }
+REALM_INLINE __m256 times_exp2_8(__m256 p, __m256 t) {
+  return _mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+}
+REALM_INLINE Vec times_exp2(Vec p, Vec t) {
+  return {times_exp2_8(p.lo, t.lo), times_exp2_8(p.hi, t.hi)};
+}
+REALM_INLINE __m256 keep_lanes_8(__m256 a, int first, int end, float other) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i kept = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(first), lane),
+                                           _mm256_cmpgt_epi32(_mm256_set1_epi32(end), lane));
+  return _mm256_blendv_ps(_mm256_set1_ps(other), a, _mm256_castsi256_ps(kept));
+}
+REALM_INLINE Vec keep_lanes(Vec a, int first, int end, float other) {
+  return {keep_lanes_8(a.lo, first, end, other), keep_lanes_8(a.hi, first - 8, end - 8, other)};
+}
+REALM_INLINE float first_lane(Vec a) {
+  return _mm256_cvtss_f32(a.lo);
+}
 REALM_INLINE __m256 fix_order(__m256 a) {
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8));
 }
@@ -324,6 +358,20 @@ REALM_INLINE Vec min(Vec a, Vec b) {
 REALM_INLINE Vec exp2_int(Vec n) {
   REALM_EACH_QUARTER(
       vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.q[i]), vdupq_n_s32(127)), 23)));
+}
+REALM_INLINE Vec times_exp2(Vec p, Vec t) {
+  REALM_EACH_QUARTER(vreinterpretq_f32_s32(
+      vaddq_s32(vreinterpretq_s32_f32(p.q[i]), vshlq_n_s32(vreinterpretq_s32_f32(t.q[i]), 23))));
+}
+REALM_INLINE Vec keep_lanes(Vec a, int first, int end, float other) {
+  const int32_t numbers[4] = {0, 1, 2, 3};
+  const int32x4_t lane = vld1q_s32(numbers);
+  REALM_EACH_QUARTER(vbslq_f32(vandq_u32(vcgeq_s32(lane, vdupq_n_s32(first - 4 * i)),
+                                         vcltq_s32(lane, vdupq_n_s32(end - 4 * i))),
+                               a.q[i], vdupq_n_f32(other)));
+}
+REALM_INLINE float first_lane(Vec a) {
+  return vgetq_lane_f32(a.q[0], 0);
 }
 REALM_INLINE void deinterleave(Vec a, Vec b, Vec& even, Vec& odd) {
   for (int i = 0; i < 2; ++i) {
@@ -477,6 +525,23 @@ REALM_INLINE float exp2_int_scalar(float n) {
 REALM_INLINE Vec exp2_int(Vec n) {
   REALM_EACH_LANE(exp2_int_scalar(n.lane[i]));
 }
+REALM_INLINE float times_exp2_scalar(float p, float t) {
+  uint32_t product, power;
+  memcpy(&product, &p, 4);
+  memcpy(&power, &t, 4);
+  product += power << 23;
+  memcpy(&p, &product, 4);
+  return p;
+}
+REALM_INLINE Vec times_exp2(Vec p, Vec t) {
+  REALM_EACH_LANE(times_exp2_scalar(p.lane[i], t.lane[i]));
+}
+REALM_INLINE Vec keep_lanes(Vec a, int first, int end, float other) {
+  REALM_EACH_LANE(i >= first && i < end ? a.lane[i] : other);
+}
+REALM_INLINE float first_lane(Vec a) {
+  return a.lane[0];
+}
 REALM_INLINE void deinterleave(Vec a, Vec b, Vec& even, Vec& odd) {
   for (int i = 0; i < 8; ++i) {
     even.lane[i] = a.lane[2 * i], odd.lane[i] = a.lane[2 * i + 1];
@@ -522,7 +587,7 @@ REALM_INLINE void store_partial(float* p, Vec a, int64_t n) {
 // e^x to about 1 ulp: Cody-Waite reduction by log 2 and a degree-6 Taylor-like polynomial on
 // [-ln2/2, ln2/2]; arguments are clamped so that the result is a normal number.
 REALM_INLINE Vec exp(Vec x) {
-  x = min(max(x, splat(-87.0f)), splat(88.0f));
+  x = min(splat(88.0f), max(splat(-87.0f), x));  // in this order a NaN stays one
   // Adding 1.5 * 2^23 rounds to the nearest integer in the low mantissa bits.
   const Vec magic = splat(12582912.0f);
   const Vec n = sub(fma(x, splat(1.44269504088896341f), magic), magic);

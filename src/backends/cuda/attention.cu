@@ -97,6 +97,7 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
 
 Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* out,
                          int64_t out_stride) {
+  if (!op.slopes.empty()) return false;  // run() refuses them
   AttentionArgs args(op);
   args.out16 = out;
   args.out16_stride = out_stride;
@@ -115,6 +116,10 @@ Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* o
 Status run(Context& context, const Attention& op) {
   const AttentionArgs args(op);
   if (args.num_tokens == 0) return {};
+  if (!op.slopes.empty()) {
+    return Error{ErrorCode::kUnsupported,
+                 "attention with ALiBi slopes is not supported on CUDA; run this model on the CPU"};
+  }
   if (can_attend_decode(args)) return attend_decode(context, args);
   if (can_attend_prefill(args)) return attend_prefill(context, args);
   const int longest = args.k_dim > args.v_dim ? args.k_dim : args.v_dim;

@@ -7,35 +7,36 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void gated(Rows gate, Rows up, bool has_up, Rows out, int64_t dim, Activation kind) {
-  const int64_t d = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int64_t d = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
   if (d >= dim) return;
-  const int64_t row = blockIdx.y;
+  const int64_t row = blockIdx.x;
   const float g = gate.row(row)[d];
   out.row(row)[d] = has_up ? gate_with(kind, g, up.row(row)[d]) : activate(kind, g);
 }
 
 __global__ void add(Rows a, Rows b, Rows out, int64_t dim, bool broadcast) {
-  const int64_t d = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int64_t d = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
   if (d >= dim) return;
-  const int64_t row = blockIdx.y;
+  const int64_t row = blockIdx.x;
   out.row(row)[d] = a.row(row)[d] + b.row(broadcast ? 0 : row)[d];
 }
 
 __global__ void scale_rows(Rows x, Rows out, int64_t dim, float scale, float soft_cap) {
-  const int64_t d = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int64_t d = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
   if (d >= dim) return;
-  const int64_t row = blockIdx.y;
+  const int64_t row = blockIdx.x;
   const float y = x.row(row)[d] * scale;
   out.row(row)[d] = soft_cap > 0.0f ? soft_cap * tanhf(y / soft_cap) : y;
 }
 
 __global__ void copy_rows(Rows x, Rows out, int64_t dim) {
-  const int64_t d = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (d < dim) out.row(blockIdx.y)[d] = x.row(blockIdx.y)[d];
+  const int64_t d = static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x;
+  if (d < dim) out.row(blockIdx.x)[d] = x.row(blockIdx.x)[d];
 }
 
+// Rows come first: a grid's other dimensions end at 65535.
 dim3 grid_of(int64_t rows, int64_t dim) {
-  return {static_cast<unsigned>((dim + kThreads - 1) / kThreads), static_cast<unsigned>(rows), 1};
+  return {static_cast<unsigned>(rows), static_cast<unsigned>((dim + kThreads - 1) / kThreads), 1};
 }
 
 }  // namespace

@@ -165,9 +165,9 @@ __global__ void __launch_bounds__(kThreads)
                 int64_t k_padded, bool permuted) {
   may_start_next();
   wait_for_inputs();
-  const int64_t column = 4 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  const int64_t column = 4 * (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x);
   if (column >= k_padded) return;
-  const int64_t token = blockIdx.y;
+  const int64_t token = blockIdx.x;
   float4 v{};
   if (column < dim) {
     const float4 g = *reinterpret_cast<const float4*>(gate.row(token) + column);
@@ -190,8 +190,8 @@ Result<size_t> fuse_activation(Context& context, const GatedActivation& op,
     return size_t{0};
   }
   __nv_bfloat16* out16 = TRY(context.next_activations(tokens, k_padded));
-  const dim3 grid(static_cast<unsigned>((k_padded / 4 + kThreads - 1) / kThreads),
-                  static_cast<unsigned>(tokens));
+  const dim3 grid(static_cast<unsigned>(tokens),
+                  static_cast<unsigned>((k_padded / 4 + kThreads - 1) / kThreads));
   TRY(launch("gated_activation", gated_to_16, grid, kThreads, 0, context.stream, Rows(op.gate),
              Rows(op.up), op.activation, dim, out16, k_padded, !few_tokens(tokens)));
   context.ready = {op.out.data, out16};

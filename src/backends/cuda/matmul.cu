@@ -15,9 +15,9 @@ __global__ void __launch_bounds__(kThreads)
     convert(Rows x, int64_t k, __nv_bfloat16* out, int64_t k_padded, bool permuted) {
   may_start_next();
   wait_for_inputs();
-  const int64_t token = blockIdx.y;
+  const int64_t token = blockIdx.x;
   const float* in = x.row(token);
-  const int64_t column = 2 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  const int64_t column = 2 * (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x);
   if (column >= k_padded) return;
   const float a = column < k ? in[column] : 0.0f;
   const float b = column + 1 < k ? in[column + 1] : 0.0f;
@@ -28,8 +28,8 @@ __global__ void __launch_bounds__(kThreads)
 Result<const __nv_bfloat16*> convert_activations(Context& context, const TensorView& x) {
   const int64_t tokens = x.dim(0), k = x.dim(1), k_padded = padded_columns(k);
   __nv_bfloat16* out = TRY(context.next_activations(tokens, k_padded));
-  const dim3 grid(static_cast<unsigned>((k_padded / 2 + kThreads - 1) / kThreads),
-                  static_cast<unsigned>(tokens));
+  const dim3 grid(static_cast<unsigned>(tokens),
+                  static_cast<unsigned>((k_padded / 2 + kThreads - 1) / kThreads));
   TRY(launch("matmul: converting activations", convert, grid, kThreads, 0, context.stream, Rows(x),
              k, out, k_padded, !few_tokens(tokens)));
   return out;

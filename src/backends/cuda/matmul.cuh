@@ -67,7 +67,7 @@ struct ProductKernels {
 
 // The 16-bit form of x: bfloat16 [tokens, k_padded] in one of the context's areas, zeros past k; in
 // order for few tokens, permuted for many.
-inline constexpr int kMatVecTokens = 16;
+inline constexpr int kMatVecTokens = 8;
 inline bool few_tokens(int64_t tokens) {
   return tokens <= kMatVecTokens;
 }

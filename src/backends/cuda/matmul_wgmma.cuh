@@ -1,10 +1,10 @@
-// The matrix product for many tokens: 128 weight rows by kN tokens a block, Y^T = W X^T on wgmma.
-// Weights go from memory through registers, where they are unpacked to bfloat16, straight into the
-// matrix units as first operand: no shared memory and no unpacked copy anywhere. Activations come
-// through shared memory by the copy engine, one warp feeding a ring of stages of 128 columns; two
-// groups of four warps multiply, one unpacking while the other's products run. Where there are
-// fewer blocks than multiprocessors the columns are split, and the last block of a tile adds the
-// parts in their order, so that results do not depend on timing.
+// The matrix product for many tokens: 128 weight rows (256 where kN is small) by kN tokens a block,
+// Y^T = W X^T on wgmma. Weights go from memory through registers, where they are unpacked to
+// bfloat16, straight into the matrix units as first operand: no shared memory and no unpacked copy
+// anywhere. Activations come through shared memory by the copy engine, one warp feeding a ring of
+// stages of 128 columns; groups of four warps multiply, one unpacking while the other's products
+// run. Where there are fewer blocks than multiprocessors the columns are split, and the last block
+// of a tile adds the parts in their order, so that results do not depend on timing.
 #pragma once
 
 #include "backends/cuda/async.cuh"
@@ -16,8 +16,12 @@ namespace realm::cuda {
 
 template <int kN>
 struct MatMulShape {
-  static constexpr int kRowTiles = 8;  // of 16 rows: one a warp
-  static constexpr int kThreads = 384;
+  // Groups of four warps that multiply. Narrow tiles leave registers for four of them, which hide
+  // each other's latency.
+  static constexpr int kGroups = kN <= 32 ? 4 : 2;
+  static constexpr int kRowTiles = 4 * kGroups;  // of 16 rows: one a warp
+  static constexpr int kConsumers = 128 * kGroups;
+  static constexpr int kThreads = 128 + kConsumers;
   static constexpr int kBoxBytes = kN * 128;  // 64 columns
   static constexpr int kStageBytes = 2 * kBoxBytes;
   static constexpr int kStages = kN == 256 ? 3 : kN == 128 ? 6 : 8;
@@ -26,12 +30,13 @@ struct MatMulShape {
 
 struct Splits {
   int count;
-  float* partials;  // [splits, tiles, kN / 2, 256]
+  float* partials;  // [splits, tiles, kN / 2, threads that multiply]
   int* counters;    // [tiles], zero
 };
 
-__device__ inline void consumers_sync() {
-  asm volatile("bar.sync 1, 256;" ::: "memory");
+template <int kConsumers>
+__device__ void consumers_sync() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
 }
 
 template <typename Source, int kN>
@@ -46,9 +51,11 @@ struct Consumer {
   uint32_t parity = 0;
   float acc[kN / 2];
 
-  // One unit of 128 columns: two groups of four products. On return the second may still run, and
-  // so the unit's stage is given back by the next call (or finish).
-  __device__ void multiply(const Raw& raw, int unit, bool is_first) {
+  // One unit of 128 columns: two groups of four products. On return the second may still run and
+  // read its operands, which for 16-bit floats are `raw` itself; so the unit's stage is given back,
+  // and its registers filled again (`refill_last`), by the next call.
+  template <typename Refill>
+  __device__ void multiply(const Raw& raw, int unit, bool is_first, Refill&& refill_last) {
     uint32_t a[4][4], b[4][4];
     const auto factors = Source::factors(part.weight, raw, weight_tile, unit, lane);
     Source::template decode<0>(raw, factors, a);
@@ -59,8 +66,9 @@ struct Consumer {
     for (int s = 0; s < 4; ++s) Wgmma<kN>::run(acc, a[s], x + 2 * s);
     wgmma_commit();
     wgmma_wait<1>();
-    if (!is_first && lane == 0) {
-      barrier_arrive(empty + (stage == 0 ? Shape::kStages - 1 : stage - 1));
+    if (!is_first) {
+      if (lane == 0) barrier_arrive(empty + (stage == 0 ? Shape::kStages - 1 : stage - 1));
+      refill_last();
     }
     Source::template decode<1>(raw, factors, b);
     wgmma_fence();
@@ -114,27 +122,29 @@ __device__ bool add_splits(const Splits& splits, int tile, int num_tiles, int th
                            float (&acc)[kN / 2]) {
   __shared__ bool is_last;
   const auto at = [&](int split) {
-    return splits.partials + (static_cast<int64_t>(split) * num_tiles + tile) * (kN / 2) * 256 +
+    return splits.partials +
+           (static_cast<int64_t>(split) * num_tiles + tile) * (kN / 2) *
+               MatMulShape<kN>::kConsumers +
            thread;
   };
   float* mine = at(static_cast<int>(blockIdx.z));
 #pragma unroll
-  for (int i = 0; i < kN / 2; ++i) __stcg(mine + i * 256, acc[i]);
+  for (int i = 0; i < kN / 2; ++i) __stcg(mine + i * MatMulShape<kN>::kConsumers, acc[i]);
   __threadfence();
-  consumers_sync();
+  consumers_sync<MatMulShape<kN>::kConsumers>();
   if (thread == 0) {
     is_last = atomicAdd(splits.counters + tile, 1) == splits.count - 1;
     if (is_last) splits.counters[tile] = 0;
     __threadfence();
   }
-  consumers_sync();
+  consumers_sync<MatMulShape<kN>::kConsumers>();
   if (!is_last) return false;
 #pragma unroll
   for (int i = 0; i < kN / 2; ++i) acc[i] = 0.0f;
   for (int split = 0; split < splits.count; ++split) {
     const float* part = at(split);
 #pragma unroll
-    for (int i = 0; i < kN / 2; ++i) acc[i] += __ldcg(part + i * 256);
+    for (int i = 0; i < kN / 2; ++i) acc[i] += __ldcg(part + i * MatMulShape<kN>::kConsumers);
   }
   return true;
 }
@@ -151,7 +161,7 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
   if (threadIdx.x == 0) {
     for (int i = 0; i < Shape::kStages; ++i) {
       barrier_init(full + i, 1);
-      barrier_init(empty + i, 8);
+      barrier_init(empty + i, 4 * Shape::kGroups);
     }
     fence_barrier_init();
   }
@@ -164,7 +174,7 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
 
   const int consumer_warp = warp - 4;
   if (warp < 4) {
-    give_registers<40>();
+    give_registers<Shape::kGroups == 2 ? 40 : 24>();
     if (threadIdx.x == 0) {
       wait_for_inputs();
       int stage = 0;
@@ -183,7 +193,7 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
     }
     return;
   }
-  take_registers<232>();
+  take_registers<Shape::kGroups == 2 ? 232 : 112>();
   const int tile = static_cast<int>(blockIdx.x) * Shape::kRowTiles + consumer_warp;
   const int clamped = min(tile, p.num_row_tiles - 1);
   const ProductPart& part = p.part_of(clamped);
@@ -205,10 +215,11 @@ __global__ void __launch_bounds__(MatMulShape<kN>::kThreads, 1)
     for (int d = 0; d < kDepth; ++d) {
       const int unit = base + d;
       if (unit >= unit_end) break;
-      consumer.multiply(raw[d], unit, unit == unit_begin);
-      if (unit + kDepth < unit_end) {
-        raw[d] = Source::load(part.weight, consumer.weight_tile, unit + kDepth, lane);
-      }
+      consumer.multiply(raw[d], unit, unit == unit_begin, [&] {
+        if (unit - 1 + kDepth >= unit_end) return;
+        raw[(d + kDepth - 1) % kDepth] =
+            Source::load(part.weight, consumer.weight_tile, unit - 1 + kDepth, lane);
+      });
     }
   }
   wgmma_wait<0>();
@@ -241,7 +252,7 @@ Status launch_wgmma(Context& context, const Product& p) {
   }
   if (splits.count > 1) {
     const size_t floats = static_cast<size_t>(splits.count) * static_cast<size_t>(blocks) *
-                          static_cast<size_t>(kN / 2) * 256;
+                          static_cast<size_t>(kN / 2) * Shape::kConsumers;
     splits.partials = reinterpret_cast<float*>(TRY(context.partials.get(floats * sizeof(float))));
     splits.counters = reinterpret_cast<int*>(context.counters);
   }

@@ -66,8 +66,12 @@ __device__ void finish_tile(
   }
 }
 
-template <typename Format, int kTokenTiles, bool kGated>
+// How much of x a block keeps in shared memory; where it is more, x is read through the L1 cache.
+inline constexpr size_t kSharedXBytes = 88 * 1024;
+
+template <typename Format, int kTokenTiles, bool kGated, bool kSharedX>
 __global__ void __launch_bounds__(32 * kMatVecWarps, 2) matvec(const Product p) {
+  extern __shared__ uint4 shared_x[];
   using Raw = typename Format::Raw;
   constexpr int kDepth = Format::kDepth, kParts = kGated ? 2 : 1;
   constexpr int64_t kStep = int64_t{kMatVecWarps / 2} * Format::kBytes;
@@ -106,12 +110,24 @@ __global__ void __launch_bounds__(32 * kMatVecWarps, 2) matvec(const Product p) 
   may_start_next();
   wait_for_inputs();
 
+  // Weights on their way hold the scoreboards that loads of x from memory would share and so wait
+  // for; loads from shared memory do not.
+  const __nv_bfloat16* x_base = p.x;
+  if constexpr (kSharedX) {
+    const auto* from_x = reinterpret_cast<const uint4*>(p.x);
+    const int pieces = static_cast<int>(p.tokens * p.k_padded / 8);
+    for (int i = static_cast<int>(threadIdx.x); i < pieces; i += 32 * kMatVecWarps) {
+      shared_x[i] = from_x[i];
+    }
+    __syncthreads();
+    x_base = reinterpret_cast<const __nv_bfloat16*>(shared_x);
+  }
   // Lanes of tokens that are not there work on the last one's copy; nothing reads their sums.
   const __nv_bfloat16* x_start[kTokenTiles];
 #pragma unroll
   for (int n = 0; n < kTokenTiles; ++n) {
     const int token = min(8 * n + lane / 4, p.tokens - 1);
-    x_start[n] = p.x + token * p.k_padded + warp * kUnitColumns + 32 * (lane % 4);
+    x_start[n] = x_base + token * p.k_padded + warp * kUnitColumns + 32 * (lane % 4);
   }
   float acc[kParts][kTokenTiles][4] = {};
   int tile = static_cast<int>(blockIdx.x), part = 0, left = num_units, x_offset = 0, buffer = 0;
@@ -203,29 +219,42 @@ __global__ void __launch_bounds__(32 * kMatVecWarps) matvec_blocks(const Product
   finish_tile<kTokenTiles, false>(p, tile, partial);
 }
 
-template <typename Format, bool kGated>
+template <typename Format, int kTokenTiles, bool kGated, bool kSharedX>
 Status launch_matvec_as(Context& context, const Product& p) {
+  const auto kernel = matvec<Format, kTokenTiles, kGated, kSharedX>;
+  const size_t shared = kSharedX ? static_cast<size_t>(p.tokens * p.k_padded * 2) : 0;
+  if constexpr (kSharedX) {
+    static const cudaError_t configured = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedXBytes));
+    TRY(check(configured, "matmul: shared memory"));
+  }
   const int tiles = kGated ? p.num_row_tiles / 2 : p.num_row_tiles;
   const auto grid = static_cast<unsigned>(std::min(tiles, 2 * context.num_sms));
-  const auto kernel = p.tokens <= 8 ? matvec<Format, 1, kGated> : matvec<Format, 2, kGated>;
-  return launch("matmul", kernel, grid, 32 * kMatVecWarps, 0, context.stream, p);
+  return launch("matmul", kernel, grid, 32 * kMatVecWarps, shared, context.stream, p);
+}
+
+template <typename Format, bool kGated>
+Status launch_matvec_of(Context& context, const Product& p) {
+  if (static_cast<size_t>(p.tokens * p.k_padded * 2) <= kSharedXBytes) {
+    return launch_matvec_as<Format, 1, kGated, true>(context, p);
+  }
+  return launch_matvec_as<Format, 1, kGated, false>(context, p);
 }
 
 template <typename Format>
 Status launch_matvec(Context& context, const Product& p) {
-  return launch_matvec_as<Format, false>(context, p);
+  return launch_matvec_of<Format, false>(context, p);
 }
 
 template <typename Format>
 Status launch_gated_matvec(Context& context, const Product& p) {
-  return launch_matvec_as<Format, true>(context, p);
+  return launch_matvec_of<Format, true>(context, p);
 }
 
 template <typename Source>
 Status launch_matvec_blocks(Context& context, const Product& p) {
-  const auto kernel = p.tokens <= 8 ? matvec_blocks<Source, 1> : matvec_blocks<Source, 2>;
-  return launch("matmul", kernel, static_cast<unsigned>(p.num_row_tiles), 32 * kMatVecWarps, 0,
-                context.stream, p);
+  return launch("matmul", matvec_blocks<Source, 1>, static_cast<unsigned>(p.num_row_tiles),
+                32 * kMatVecWarps, 0, context.stream, p);
 }
 
 }  // namespace realm::cuda

@@ -128,9 +128,9 @@ __global__ void select_experts(const Selection s) {
 
 __global__ void combine(const std::byte* x, int64_t x_stride, int64_t slot_stride, Rows weights,
                         int slots, bool accumulate, Rows out, int64_t dim) {
-  const int64_t d = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const int64_t d = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
   if (d >= dim) return;
-  const int64_t token = blockIdx.y;
+  const int64_t token = blockIdx.x;
   const float* weight = weights.row(token);
   const std::byte* row = x + token * x_stride;
   float sum = reinterpret_cast<const float*>(row)[d] * weight[0];
@@ -173,8 +173,8 @@ Status run(Context& context, const CombineExperts& op) {
   const int64_t tokens = op.x.dim(0), dim = op.x.dim(2);
   if (tokens == 0 || dim == 0) return {};
   constexpr int kThreads = 256;
-  const dim3 grid(static_cast<unsigned>((dim + kThreads - 1) / kThreads),
-                  static_cast<unsigned>(tokens));
+  const dim3 grid(static_cast<unsigned>(tokens),
+                  static_cast<unsigned>((dim + kThreads - 1) / kThreads));
   combine<<<grid, kThreads, 0, context.stream>>>(op.x.data, op.x.stride[0], op.x.stride[1],
                                                  Rows(op.weights), static_cast<int>(op.x.dim(1)),
                                                  op.accumulate, Rows(op.out), dim);

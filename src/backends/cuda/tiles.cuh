@@ -63,7 +63,13 @@ __device__ inline uint32_t word_of(const uint4& v, int i) {
 // Pair j (0..3) of the 8 four-bit codes of a word, over 128: code 2 j is in nibble j, code 2 j + 1
 // in nibble j + 4.
 __device__ inline uint32_t nibble_pair(uint32_t word, int j) {
-  return ((word >> (4 * j)) & 0x000f000fu) | 0x43004300u;
+  // (word & mask) | 128 in one instruction; left to itself the compiler makes two of it, for it can
+  // encode only one of the constants.
+  uint32_t pair;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;"
+      : "=r"(pair)
+      : "r"(word >> (4 * j)), "r"(0x000f000fu), "r"(0x43004300u));
+  return pair;
 }
 // The word from its 8 codes.
 template <typename CodeAt>

@@ -1,4 +1,4 @@
-#include "app/json_writer.h"
+#include "base/json_writer.h"
 
 #include <charconv>
 #include <cmath>
@@ -13,7 +13,12 @@ void JsonWriter::separate() {
 
 void JsonWriter::quote(std::string_view value) {
   out_ += '"';
-  for (const char c : value) {
+  size_t begin = 0;  // of the stretch that needs no escape
+  for (size_t i = 0; i < value.size(); ++i) {
+    const auto c = static_cast<unsigned char>(value[i]);
+    if (c >= 0x20 && c != '"' && c != '\\') continue;
+    out_ += value.substr(begin, i - begin);
+    begin = i + 1;
     switch (c) {
       case '"':
         out_ += "\\\"";
@@ -30,16 +35,14 @@ void JsonWriter::quote(std::string_view value) {
       case '\r':
         out_ += "\\r";
         break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          char escaped[8];
-          std::snprintf(escaped, sizeof escaped, "\\u%04x", static_cast<unsigned>(c));
-          out_ += escaped;
-        } else {
-          out_ += c;
-        }
+      default: {
+        char escaped[8];
+        std::snprintf(escaped, sizeof escaped, "\\u%04x", c);
+        out_ += escaped;
+      }
     }
   }
+  out_ += value.substr(begin);
   out_ += '"';
 }
 
@@ -93,6 +96,12 @@ JsonWriter& JsonWriter::boolean(bool value) {
 JsonWriter& JsonWriter::null() {
   separate();
   out_ += "null";
+  return *this;
+}
+
+JsonWriter& JsonWriter::raw(std::string_view json) {
+  separate();
+  out_ += json;
   return *this;
 }
 

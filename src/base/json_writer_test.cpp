@@ -1,4 +1,4 @@
-#include "app/json_writer.h"
+#include "base/json_writer.h"
 
 #include <gtest/gtest.h>
 
@@ -19,6 +19,12 @@ TEST(JsonWriter, EscapesWhatJsonReserves) {
   JsonWriter json;
   json.text(std::string_view("\"\\\n\t\r\x01 \xc3\xa4\0", 10));
   EXPECT_EQ(json.line(), "\"\\\"\\\\\\n\\t\\r\\u0001 \xc3\xa4\\u0000\"\n");
+}
+
+TEST(JsonWriter, TakesJsonAsItIs) {
+  JsonWriter json;
+  json.begin_array().raw("{\"a\":1}").raw("2").end_array();
+  EXPECT_EQ(json.str(), "[{\"a\":1}, 2]");
 }
 
 TEST(JsonWriter, NumbersReadBackTheSame) {

@@ -1,4 +1,4 @@
-#include "app/prompt_template.h"
+#include "text/prompt_template.h"
 
 #include <chrono>
 #include <ctime>

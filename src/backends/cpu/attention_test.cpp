@@ -1,0 +1,131 @@
+// Attention's promises beyond its values: the same bits however tokens are cut into steps, batches
+// and threads, and nothing of a page's content past a sequence's end in any result.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "backends/cpu/cpu_backend.h"
+
+namespace realm::cpu {
+namespace {
+
+constexpr int64_t kHeads = 6, kKvHeads = 2, kKeyDim = 96, kValueDim = 64;
+
+// One sequence's cache, filled from a seed up to `length`; whatever lies past it, and in pages of
+// nobody, is `rest` in every byte.
+class Cache {
+ public:
+  Cache(DType dtype, int64_t length, std::byte rest) : dtype_(dtype), length_(length) {
+    const auto pages = static_cast<int32_t>((length + kPageTokens - 1) / kPageTokens);
+    for (int32_t p = 0; p < pages; ++p) table_.push_back(2 * (pages - 1 - p) + 1);
+    k_ = fill(kKeyDim, rest, 1);
+    v_ = fill(kValueDim, rest, 2);
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    q_.resize(static_cast<size_t>(length * kHeads * kKeyDim));
+    for (float& x : q_) x = normal(random);
+  }
+
+  // The outputs of tokens [first, first + count), as one run of the op.
+  std::vector<float> attend(CpuBackend& backend, int64_t first, int64_t count, int64_t window) {
+    std::vector<float> out(static_cast<size_t>(count * kHeads * kValueDim));
+    std::vector<int32_t> positions, seq_start = {0, static_cast<int32_t>(count)};
+    for (int64_t t = 0; t < count; ++t) positions.push_back(static_cast<int32_t>(first + t));
+    std::vector<float> slopes = {0.5f, 0.25f, 0.125f, 0.0f, 0.01f, 0.001f};
+    const auto pages = static_cast<int64_t>(table_.size());
+    const std::vector<Op> ops = {Attention{
+        .q = make_view(q_.data() + first * kHeads * kKeyDim, DType::kF32, {count, kHeads, kKeyDim}),
+        .k_cache = view(k_, kKeyDim),
+        .v_cache = view(v_, kValueDim),
+        .positions = make_view(positions.data(), DType::kI32, {count}),
+        .seq_start = make_view(seq_start.data(), DType::kI32, {2}),
+        .page_table = make_view(table_.data(), DType::kI32, {1, pages}),
+        .sinks = {},
+        .slopes = make_view(slopes.data(), DType::kF32, {kHeads}),
+        .out = make_view(out.data(), DType::kF32, {count, kHeads, kValueDim}),
+        .scale = 0.1f,
+        .window = window}};
+    EXPECT_TRUE(check_op(ops[0]).ok());
+    EXPECT_TRUE(backend.run(ops).ok());
+    return out;
+  }
+
+ private:
+  TensorView view(std::vector<std::byte>& bytes, int64_t dim) {
+    return make_view(bytes.data(), dtype_,
+                     {2 * static_cast<int64_t>(table_.size()), kKvHeads, kPageTokens, dim});
+  }
+
+  std::vector<std::byte> fill(int64_t dim, std::byte rest, uint32_t seed) {
+    const BlockFormat& format = *find_block_format(dtype_);
+    const size_t size = row_bytes(format, dim);
+    std::vector<std::byte> bytes(2 * table_.size() * kKvHeads * kPageTokens * size, rest);
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> row(static_cast<size_t>(dim));
+    for (int64_t p = 0; p < length_; ++p) {
+      for (int64_t h = 0; h < kKvHeads; ++h) {
+        for (float& x : row) x = normal(random);
+        const int64_t page = table_[static_cast<size_t>(p / kPageTokens)];
+        const int64_t slot = (page * kKvHeads + h) * kPageTokens + p % kPageTokens;
+        format.encode(row.data(), bytes.data() + static_cast<size_t>(slot) * size, dim, nullptr);
+      }
+    }
+    return bytes;
+  }
+
+  DType dtype_;
+  int64_t length_;
+  std::vector<int32_t> table_;
+  std::vector<std::byte> k_, v_;
+  std::vector<float> q_;
+};
+
+void expect_same_bits(const std::vector<float>& a, const std::vector<float>& b,
+                      const std::string& what) {
+  ASSERT_EQ(a.size(), b.size());
+  EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << what;
+}
+
+TEST(Attention, AnyCutAndAnyThreadsGiveTheSameBits) {
+  const int64_t length = 2 * kAttentionSplit + 77, first = length - 150;
+  auto one = CpuBackend::create({.num_threads = 1}).value();
+  auto three = CpuBackend::create({.num_threads = 3}).value();
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    Cache cache(dtype, length, std::byte{0});
+    for (const int64_t window : {int64_t{0}, int64_t{1100}, int64_t{50}}) {
+      const std::string name =
+          std::string(find_block_format(dtype)->name) + ", window " + std::to_string(window);
+      const std::vector<float> whole = cache.attend(*one, first, 150, window);
+      expect_same_bits(whole, cache.attend(*three, first, 150, window), name + ", three threads");
+      for (const int64_t step : {int64_t{1}, int64_t{7}, int64_t{64}}) {
+        std::vector<float> joined;
+        for (int64_t t = 0; t < 150; t += step) {
+          const auto part = cache.attend(*three, first + t, std::min(step, 150 - t), window);
+          joined.insert(joined.end(), part.begin(), part.end());
+        }
+        expect_same_bits(whole, joined, name + ", steps of " + std::to_string(step));
+      }
+    }
+  }
+}
+
+// Pages go from one tenant to the next uncleared; this is why that is safe.
+TEST(Attention, WhatLiesPastTheEndNeverCounts) {
+  auto backend = CpuBackend::create({.num_threads = 2}).value();
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    for (const int64_t length : {int64_t{1}, int64_t{40}, kAttentionSplit + 33}) {
+      Cache clean(dtype, length, std::byte{0});
+      Cache dirty(dtype, length, std::byte{0xff});  // every float and half is a NaN
+      const int64_t count = std::min<int64_t>(length, 20);
+      expect_same_bits(clean.attend(*backend, length - count, count, 0),
+                       dirty.attend(*backend, length - count, count, 0),
+                       find_block_format(dtype)->name);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace realm::cpu

@@ -1,0 +1,185 @@
+// Decides what each step runs. `plan` and `commit` are functions of the state alone: time comes in
+// as a number, the device not at all, so that the simulator can run them for millions of steps.
+// The scheduler's thread is the one caller: advance, plan, run the step, commit, show the tokens to
+// their readers, conclude.
+//
+// The rules. Running streams go first, one token each; what they leave of the step goes to prompts,
+// least-served tenant first. Requests start in order of their tenants' virtual token counters
+// (Sheng et al., "Fairness in Serving Large Language Models", 2024): each tenant is charged for
+// what it gets, by weight, and the one charged least is next; a tenant that comes back from idling
+// is lifted to the least of those waiting, so that nobody saves up. A request starts when all pages
+// of its prompt can be had at once, and while the next in order does not fit no other overtakes it:
+// nobody starves. When pages run out, the most-served tenant's latest request gives back its pages
+// and waits to be recomputed (its full pages usually are still in the prefix cache); a tenant that
+// holds less than its share of slots or pages takes from those above theirs in the same way.
+// Recomputing, and not swapping pages to the host: the prefix cache makes most of it a look-up, a
+// step's spare room for prompts is there anyway, and there is no second memory to size and police.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "scheduler/live_request.h"
+#include "scheduler/prefix_cache.h"
+#include "scheduler/stats.h"
+#include "scheduler/step_pace.h"
+#include "scheduler/step_runner.h"
+#include "scheduler/tenant.h"
+
+namespace realm {
+
+struct PlannerOptions {
+  bool prefix_cache = true;
+  TenantPolicy default_policy = {};
+  // Cost of a token in a tenant's counter. A prompt's tokens share the weights' reads with each
+  // other; a generated one needs a step of its own.
+  double prompt_token_cost = 1;
+  double generated_token_cost = 2;
+  // A class of priority is worth so many seconds of waiting.
+  double aging_seconds = 10;
+};
+
+struct StepPlan {
+  std::vector<StepWork> work;
+  std::vector<LiveRequest*> requests;  // of the work, in the same order
+  std::vector<LiveRequest*> started;   // for the first time
+  int64_t streams = 0;                 // running streams' tokens
+  int64_t prefill_tokens = 0;
+};
+
+// A token that a request got.
+struct PlannedToken {
+  LiveRequest* request;
+  const Sampled* sampled;  // in the outputs given to commit()
+  int64_t index;
+  bool stop = false;  // set by whoever reads it: the request shall end here
+};
+
+class Planner {
+ public:
+  // `pool` outlives the planner.
+  Planner(const RunnerLimits& limits, PagePool& pool, const PlannerOptions& options);
+  ~Planner();
+
+  // Why this request can never run, if so. Reads nothing that changes but the policy handed in.
+  static Status check(const Request& request, const RunnerLimits& limits, int32_t num_pages,
+                      const TenantPolicy& policy);
+
+  // Time goes on to `now` (seconds from any fixed point); requests past their deadline end. Not
+  // between plan and commit.
+  void advance(double now);
+  // Its submitted_at and deadline are set.
+  void add(std::unique_ptr<LiveRequest> request);
+  void end(RequestId id, FinishReason reason);
+  void end_all(FinishReason reason, const std::optional<Error>& error);
+  void pause(RequestId id, bool paused);
+  void set_policy(TenantId tenant, const TenantPolicy& policy);
+  void publish(std::vector<Token> prefix, AdapterId adapter);
+  void unpublish(std::span<const Token> prefix, AdapterId adapter);
+
+  // The next step, with its pages reserved; valid until commit(). Empty where nobody can run.
+  const StepPlan& plan(const StepPace& pace);
+  // Before the step runs a second time: what it may have left behind is forgotten.
+  void rewind();
+  // `out`: one entry for each piece of the plan's work; the step was done at `now`.
+  void commit(std::span<const StepOutput> out, double now);
+
+  // Of the last commit.
+  std::span<PlannedToken> tokens() { return tokens_; }
+  // Ends the requests that are complete or whose reader wants no more.
+  void conclude();
+  // The requests that ended since the last call: their pages are free, their outcomes final.
+  std::vector<std::unique_ptr<LiveRequest>> take_ended();
+  // Tenants of the requests that started or ended in the queue since the last call, one entry each.
+  std::vector<TenantId> take_left_queue() { return std::exchange(left_queue_, {}); }
+
+  double now() const { return now_; }
+  double next_deadline() const;  // infinity: none
+  int64_t num_requests() const { return static_cast<int64_t>(requests_.size()); }
+  int64_t num_running() const { return num_running_; }
+  const PrefixCache& cache() const { return cache_; }
+  // For the simulator's checks.
+  std::span<LiveRequest* const> running() const { return running_; }
+  const Tenant* find_tenant(TenantId id) const;
+  // All but what only the thread knows (times, faults).
+  void fill(SchedulerStats& stats) const;
+
+ private:
+  enum class Start { kDone, kLater, kTenantFull, kNoRoom };
+
+  Tenant& tenant(TenantId id);
+  void lift(Tenant& tenant);
+  void charge(Tenant& tenant, double cost) { tenant.service += cost / tenant.policy.weight; }
+  void leave_waiting(LiveRequest& request);
+  void enter_waiting(LiveRequest& request);
+  void leave_running(LiveRequest& request, bool keep_computed);
+  void finish(LiveRequest& request, FinishReason reason, std::optional<Error> error = {});
+  void preempt(LiveRequest& request);
+  void count_pages(LiveRequest& request);
+  void drop_ended_from_running();
+
+  void grow_streams();
+  LiveRequest* paused_of(const Tenant* only) const;
+  LiveRequest* page_victim(const Tenant* only) const;
+
+  void start_requests();
+  Tenant* next_tenant() const;
+  LiveRequest* next_request(Tenant& tenant);
+  bool is_computing(const LiveRequest::Computing& computing) const;
+  Start try_start(LiveRequest& request);
+  bool make_slot(Tenant& taker);
+  bool make_pages(LiveRequest& request, int64_t needed, int64_t missing);
+  bool has_room(int64_t pages) const;
+  double share_of(const Tenant& tenant, int64_t total) const;
+  LiveRequest* displaced_by(const Tenant& taker, int64_t Tenant::*resource, int64_t amount,
+                            int64_t total) const;
+  void displace(LiveRequest& request);
+  void hold_prefix(LiveRequest& request, std::span<const PageId> pages);
+  void start(LiveRequest& request, int64_t shared_pages);
+  bool uses_cache(const LiveRequest& request) const;
+  int64_t max_pages(const Tenant& tenant) const;
+  int64_t published_pages(const LiveRequest& request) const;
+  PrefixCache::Space space_of(const LiveRequest& request) const;
+
+  void fill_work(const StepPace& pace);
+  void add_work(LiveRequest& request, int64_t count);
+  void keep_computed_pages(LiveRequest& request);
+  void take_token(LiveRequest& request, const Sampled& sampled);
+
+  const RunnerLimits limits_;
+  PagePool& pool_;
+  const PlannerOptions options_;
+  const int64_t max_running_;
+  PrefixCache cache_;
+  double now_ = 0;
+
+  std::unordered_map<RequestId, std::unique_ptr<LiveRequest>> requests_;
+  std::unordered_map<TenantId, std::unique_ptr<Tenant>> tenants_;
+  std::vector<Tenant*> active_;           // with waiting or running requests
+  const Tenant* last_waiting_ = nullptr;  // the last tenant whose queue became empty
+  std::vector<LiveRequest*> running_;     // in order of start; may hold ended ones within a call
+  int64_t num_running_ = 0;
+  int64_t num_paused_ = 0;  // of the running ones, when the plan began
+  std::set<std::pair<double, RequestId>> deadlines_;
+  std::vector<std::pair<AdapterId, std::vector<Token>>> published_;
+
+  StepPlan plan_;
+  uint64_t plan_number_ = 0;
+  std::vector<LiveRequest*> prefills_;
+  std::vector<PlannedToken> tokens_;
+  std::vector<std::unique_ptr<LiveRequest>> ended_;
+  std::vector<TenantId> left_queue_;
+  int64_t steps_ = 0, step_tokens_ = 0, step_sampled_ = 0, recomputed_tokens_ = 0;
+  int64_t prefix_queries_ = 0, prefix_hits_ = 0;
+};
+
+// Runs a plan's step. One that fails as a whole is run again one sequence at a time, so that only
+// the culprit ends with the error. Errors: kUnavailable alone; nothing is to be committed then.
+Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
+                std::vector<StepOutput>& out);
+
+}  // namespace realm

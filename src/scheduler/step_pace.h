@@ -1,0 +1,36 @@
+// How many prompt tokens a step may hold beside running streams, learned from the steps so far: a
+// mixed step shall last at most so many times as long as one of the streams' tokens alone. The
+// scheduler's thread feeds it measured times; the planner only asks, so that planning stays a
+// function of state.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace realm {
+
+class StepPace {
+ public:
+  // stretch > 1. An infinite one never limits.
+  explicit StepPace(double stretch) : stretch_(stretch) {}
+
+  // Tokens of prompts beside `streams` tokens of running streams; `limit` at most. 0: run this step
+  // without, to learn what the streams alone cost.
+  int64_t prefill_tokens(int64_t streams, int64_t limit) const;
+  void observe(int64_t streams, int64_t prefill_tokens, double seconds);
+
+ private:
+  static constexpr int kBuckets = 64;
+  static int bucket(int64_t streams);
+
+  struct Alone {
+    double seconds = 0;       // a step of so many streams without prefill; 0: not met yet
+    int64_t mixed_since = 0;  // steps with prefill since it was last measured
+  };
+  double stretch_;
+  std::array<Alone, kBuckets> alone_ = {};  // by number of streams
+  double per_token_mixed_ = 0;              // of prompt tokens beside streams
+  double per_token_alone_ = 0;
+};
+
+}  // namespace realm

@@ -1,0 +1,46 @@
+#include "scheduler/step_pace.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace realm {
+namespace {
+
+TEST(StepPace, LearnsWhatStreamsCostBeforeItAddsPrompts) {
+  StepPace pace(2.0);
+  EXPECT_EQ(pace.prefill_tokens(0, 512), 512);
+  EXPECT_EQ(pace.prefill_tokens(8, 512), 0);
+  pace.observe(8, 0, 0.010);
+  EXPECT_GT(pace.prefill_tokens(8, 512), 0);
+}
+
+TEST(StepPace, KeepsMixedStepsWithinTheStretch) {
+  // A machine where a step costs 2 ms, a stream 0.5 ms, a prompt token 0.2 ms.
+  StepPace pace(2.0);
+  const auto cost = [](int64_t streams, int64_t prompt) {
+    return 0.002 + 0.0005 * static_cast<double>(streams) + 0.0002 * static_cast<double>(prompt);
+  };
+  pace.observe(0, 512, cost(0, 512));
+  for (const int64_t streams : {1, 3, 16, 17, 60, 250}) {
+    int without = 0;
+    for (int i = 0; i < 200; ++i) {
+      const int64_t prompt = pace.prefill_tokens(streams, 512);
+      pace.observe(streams, prompt, cost(streams, prompt));
+      without += prompt == 0 ? 1 : 0;
+      if (i < 50 || prompt == 0) continue;
+      EXPECT_LE(cost(streams, prompt), 2.0 * cost(streams, 0)) << streams;
+      EXPECT_GE(cost(streams, prompt), 1.5 * cost(streams, 0)) << streams;
+    }
+    EXPECT_LE(without, 4);
+  }
+  EXPECT_EQ(pace.prefill_tokens(250, 10), 10);
+}
+
+TEST(StepPace, AnInfiniteStretchNeverLimits) {
+  const StepPace pace(std::numeric_limits<double>::infinity());
+  EXPECT_EQ(pace.prefill_tokens(100, 333), 333);
+}
+
+}  // namespace
+}  // namespace realm

@@ -1,0 +1,54 @@
+// The narrow seam between the scheduler and what runs its steps: the engine with its samplers
+// (EngineRunner), or a fake with made-up tokens and costs (FakeRunner) under the simulator and the
+// server's load tests. Sampling is on this side, so that a device may do it where the logits are.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "base/token.h"
+#include "engine/page_pool.h"
+#include "engine/sampling/sampler.h"
+#include "engine/sequence.h"
+#include "scheduler/request.h"
+
+namespace realm {
+
+struct RunnerLimits {
+  int64_t context;          // tokens of one sequence
+  int64_t max_step_tokens;  // of one step
+  int64_t max_sequences;    // of one step
+  int64_t max_sampled;      // sequences of one step that want a token
+  int64_t vocab_size;
+};
+
+// Tokens of one sequence to run now; room for them is reserved.
+struct StepWork {
+  Sequence* sequence;
+  std::span<const Token> tokens;
+  AdapterId adapter;
+  const Sampler* sampler;       // null: no token is wanted yet (more of the prompt follows)
+  TokenConstraint* constraint;  // may be null
+};
+
+struct StepOutput {
+  Status status;    // of this sequence alone
+  Sampled sampled;  // where a token was wanted
+};
+
+class StepRunner {
+ public:
+  virtual ~StepRunner() = default;
+  virtual const RunnerLimits& limits() const = 0;
+  virtual PagePool& pages() = 0;
+  virtual bool has_adapter(AdapterId adapter) const { return adapter == AdapterId::kNone; }
+
+  // Runs the work and appends its tokens to its sequences; `out` has one entry each. Errors:
+  // kUnavailable: the device is broken, nothing can run any more. Any other: this step failed as a
+  // whole and what the sequences hold beyond their length before it is not valid.
+  virtual Status run(std::span<const StepWork> work, std::span<StepOutput> out) = 0;
+};
+
+}  // namespace realm

@@ -1,0 +1,56 @@
+#include "server/api/served_model.h"
+
+#include <algorithm>
+
+namespace realm::server {
+namespace {
+
+bool is_called(const ServedModel& model, const std::string& name) {
+  return model.id == name ||
+         std::find(model.aliases.begin(), model.aliases.end(), name) != model.aliases.end();
+}
+
+}  // namespace
+
+Status ModelSet::add(std::shared_ptr<ServedModel> model) {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> names = model->aliases;
+  names.push_back(model->id);
+  for (const auto& known : models_) {
+    for (const std::string& name : names) {
+      if (is_called(*known, name)) {
+        return Error{ErrorCode::kInvalidArgument,
+                     "two models would be called '" + name + "': give one another name=PATH"};
+      }
+    }
+  }
+  models_.push_back(std::move(model));
+  return {};
+}
+
+std::shared_ptr<ServedModel> ModelSet::find(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  if (name.empty()) return models_.size() == 1 ? models_.front() : nullptr;
+  for (const auto& model : models_) {
+    if (is_called(*model, name)) return model;
+  }
+  return nullptr;
+}
+
+std::vector<std::shared_ptr<ServedModel>> ModelSet::all() const {
+  const std::lock_guard lock(mutex_);
+  return models_;
+}
+
+std::shared_ptr<ServedModel> ModelSet::remove(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  for (auto it = models_.begin(); it != models_.end(); ++it) {
+    if (!is_called(**it, name)) continue;
+    std::shared_ptr<ServedModel> removed = std::move(*it);
+    models_.erase(it);
+    return removed;
+  }
+  return nullptr;
+}
+
+}  // namespace realm::server
