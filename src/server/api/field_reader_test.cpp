@@ -111,7 +111,9 @@ TEST(GenerationFields, TakesEverySamplingField) {
       read_sampling(fields, params);
       fields.finish();
       ASSERT_FALSE(error) << name << ": " << error->message;
-      EXPECT_EQ(get_sampling_field(params, field), static_cast<float>(field.max)) << name;
+      EXPECT_FLOAT_EQ(static_cast<float>(get_sampling_field(params, field)),
+                      static_cast<float>(field.max))
+          << name;
 
       object.begin()->value() = field.min - 1;
       FieldReader again(object, "", error);
