@@ -43,8 +43,10 @@ class HttpTest(ServeTest):
                 if method == "GET":
                     reply = self.server.request("GET", path)
                     self.assertEqual(reply.status, 426 if path == "/v1/ws" else 200, reply)
-                    if not reply.headers["content-type"].startswith("text/plain"):  # /metrics
-                        reply.json()
+                    if path == "/metrics":
+                        self.assertEqual(reply.headers["content-type"].split(";")[0], "text/plain")
+                        continue
+                    reply.json()
                 else:
                     reply = self.server.request("POST", path, {})
                     self.assertEqual(reply.status, 400, reply)

@@ -72,17 +72,24 @@ class MixedTest(ServeTest):
         await asyncio.gather(*(guarded(rng.random()) for _ in range(REQUESTS)))
         return counts
 
+    def gauges(self, names):
+        lines = self.server.request("GET", "/metrics").body.decode().splitlines()
+        return {name: [line.split()[-1] for line in lines if line.startswith(name + "{")] for name in names}
+
     def test_nothing_is_left(self):
         before = self.server.descriptors()
         counts = asyncio.run(self.run_all())
         self.assertEqual(sum(counts.values()), REQUESTS, counts)
         self.assertGreater(counts.get(200, 0), REQUESTS // 10, counts)
+        idle = {name: ["0"] for name in ("vllm:kv_cache_usage_perc", "vllm:num_requests_running",
+                                         "vllm:num_requests_waiting")}
         deadline = time.monotonic() + 60 * SLOWER
         while time.monotonic() < deadline:
-            if self.server.descriptors() <= before:
+            if self.server.descriptors() <= before and self.gauges(idle) == idle:
                 break
             time.sleep(0.1)
         self.assertLessEqual(self.server.descriptors(), before, "descriptors of cut connections")
+        self.assertEqual(self.gauges(idle), idle)
         reply = self.server.request("POST", "/v1/chat/completions",
                                     {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": "Hi"}]})
         self.assertEqual(reply.status, 200)
