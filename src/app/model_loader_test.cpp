@@ -32,7 +32,7 @@ TEST(ModelLoader, OptionsThatCannotBeHadAreNamed) {
     EXPECT_EQ(loaded.error().code, code) << loaded.error().message;
     EXPECT_NE(loaded.error().message.find(word), std::string::npos) << loaded.error().message;
   };
-  refused({.path = "", .backend = "cuda"}, ErrorCode::kInvalidArgument, "'cuda'");
+  refused({.path = "", .backend = "abacus"}, ErrorCode::kInvalidArgument, "'abacus'");
   refused({.path = "", .threads = 5000}, ErrorCode::kInvalidArgument, "threads");
   refused({.path = "", .cpu_isa = "mmx"}, ErrorCode::kInvalidArgument, "'mmx'");
   refused({.path = "", .kv_type = "q4_0"}, ErrorCode::kInvalidArgument, "'q4_0'");
