@@ -281,10 +281,11 @@ Errors run_and_judge(const OpCase& op_case, Backend& backend) {
 template <typename OpType>
 void judge_all(double limit) {
   auto backend = CpuBackend::create({.num_threads = 1, .isa = Isa::kScalar}).value();
+  const std::string name = op_name(Op(OpType{}));
   int judged = 0;
   for (const CaseRow& row : check_cases()) {
+    if (row.op != name) continue;
     const OpCase op_case = row.make();
-    if (!std::holds_alternative<OpType>(op_case.op)) continue;
     EXPECT_LE(run_and_judge<OpType>(op_case, *backend).relative(), limit)
         << row.op << " " << row.name;
     ++judged;
