@@ -68,7 +68,9 @@ class SameBits(RealmTest):
             with self.subTest(name):
                 folder = self.shared("golden", name)
                 golden = json.loads((folder / "golden.json").read_text())
-                self.check(folder / "model.gguf", golden["tokens"], golden["vocab"])
+                # This small model's compressed rows of 64 + 16 hold no whole blocks of Q8_0 (real ones' 576 do).
+                kv_types = ("f32", "f16") if name == "deepseek2" else ("f32", "f16", "q8_0")
+                self.check(folder / "model.gguf", golden["tokens"], golden["vocab"], kv_types)
 
     def test_q4_k_m(self):
         self.check(self.shared("models", "realm-tiny", "realm-tiny.Q4_K_M.gguf"), list(range(100, 140)), 8192)

@@ -35,8 +35,8 @@ void metrics(Call& call) {
   if (!call.api.metrics) {
     return call.respond(ApiError{.status = 404, .message = "this server keeps no metrics"});
   }
-  call.exchange->respond({.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                          .body = call.api.metrics()});
+  call.exchange->respond(
+      {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = call.api.metrics()});
 }
 
 void version(Call& call) {
