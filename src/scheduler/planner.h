@@ -134,7 +134,6 @@ class Planner {
   bool make_slot(Tenant& taker);
   bool make_pages(LiveRequest& request, int64_t needed, int64_t missing);
   bool has_room(int64_t pages) const;
-  double share_of(const Tenant& tenant, int64_t total) const;
   LiveRequest* displaced_by(const Tenant& taker, int64_t Tenant::*resource, int64_t amount,
                             int64_t total) const;
   void displace(LiveRequest& request);

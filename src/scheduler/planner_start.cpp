@@ -152,6 +152,10 @@ Planner::Start Planner::try_start(LiveRequest& request) {
       displaced_by(owner, &Tenant::pages, needed, pool_.num_pages()) == nullptr) {
     return Start::kNoRoom;
   }
+  if (num_running_ >= max_running_ &&
+      displaced_by(owner, &Tenant::running, 1, max_running_) == nullptr) {
+    return Start::kNoRoom;  // the usual case under load: nothing else is looked at
+  }
   PrefixCache::Match match;
   if (uses_cache(request)) {
     // The last token runs in any case, for its logits.
@@ -219,23 +223,22 @@ bool Planner::has_room(int64_t pages) const {
   return pool_.pages_free() + cache_.num_unused() >= pages + headroom;
 }
 
-double Planner::share_of(const Tenant& tenant, int64_t total) const {
-  double weights = 0;
-  for (const Tenant* other : active_) weights += other->policy.weight;
-  return std::max(1.0, static_cast<double>(total) * tenant.policy.weight / weights);
-}
-
 // Who gives up its place for `taker`: paused requests at once; otherwise, while the taker holds
 // less than its share, the latest of the tenant furthest above its own, unless that tenant was
 // served less. Afterwards neither could take it back, so places do not go back and forth.
 LiveRequest* Planner::displaced_by(const Tenant& taker, int64_t Tenant::*resource, int64_t amount,
                                    int64_t total) const {
   if (LiveRequest* paused = paused_of(nullptr)) return paused;
-  if (static_cast<double>(taker.*resource + amount) > share_of(taker, total)) return nullptr;
+  double weights = 0;
+  for (const Tenant* other : active_) weights += other->policy.weight;
+  const auto share_of = [&](const Tenant& tenant) {
+    return std::max(1.0, static_cast<double>(total) * tenant.policy.weight / weights);
+  };
+  if (static_cast<double>(taker.*resource + amount) > share_of(taker)) return nullptr;
   const Tenant* most = nullptr;
   for (const Tenant* other : active_) {
     if (other == &taker || other->service <= taker.service) continue;
-    if (static_cast<double>(other->*resource) <= share_of(*other, total)) continue;
+    if (static_cast<double>(other->*resource) <= share_of(*other)) continue;
     const auto excess = [&](const Tenant* t) {
       return static_cast<double>(t->*resource) / t->policy.weight;
     };

@@ -18,7 +18,9 @@ uint64_t fold(uint64_t a, uint64_t b) {
 
 }  // namespace
 
-PrefixCache::PrefixCache(PagePool& pool) : pool_(pool), key_(random_seed() | 1) {}
+PrefixCache::PrefixCache(PagePool& pool) : pool_(pool), key_(random_seed() | 1) {
+  nodes_.reserve(static_cast<size_t>(pool.num_pages()));  // nearly as many as there can be
+}
 
 PrefixCache::~PrefixCache() {
   for (const auto& [hash, node] : nodes_) pool_.release(node->page);
