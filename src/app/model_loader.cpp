@@ -30,10 +30,11 @@ Result<std::unique_ptr<Backend>> make_backend(const ModelOptions& options, int& 
     const bool absent = code == ErrorCode::kUnavailable || code == ErrorCode::kUnsupported;
     if (options.backend == "cuda" || !absent) return gpu.error().at("backend cuda");
   }
-  cpu::CpuOptions cpu_options{.num_threads = options.threads, .isa = cpu::best_isa()};
+  cpu::CpuOptions cpu_options{
+      .num_threads = options.threads, .isa = cpu::best_isa(), .pool = options.pool};
   if (!options.cpu_isa.empty()) cpu_options.isa = TRY(cpu::parse_isa(options.cpu_isa));
   auto backend = TRY(cpu::CpuBackend::create(cpu_options));
-  threads = backend->pool().num_threads();
+  threads = backend->pool()->num_threads();
   return std::unique_ptr<Backend>(std::move(backend));
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/shared_pool.h"
 #include "engine/engine.h"
 #include "formats/tensor_directory.h"
 #include "models/model.h"
@@ -22,9 +23,10 @@ struct ModelOptions {
   std::string path = {};         // GGUF file or Hugging Face folder; empty: the embedded realm-tiny
   std::string backend = "auto";  // auto, cpu or cuda
   int threads = 0;               // 0: every usable core
-  std::string cpu_isa = {};      // empty: the best this processor has (debugging aid)
-  int64_t context = 0;           // tokens; 0: default_context()
-  std::string kv_type = "f16";   // f32, f16 or q8_0
+  std::shared_ptr<SharedPool> pool = {};  // of the CPU backend, in place of threads of its own
+  std::string cpu_isa = {};               // empty: the best this processor has (debugging aid)
+  int64_t context = 0;                    // tokens; 0: default_context()
+  std::string kv_type = "f16";            // f32, f16 or q8_0
   std::vector<std::string> lora = {};
   bool with_tokenizer = true;  // false: for work on token ids that asks nothing of the vocabulary
 };

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "app/machine.h"
+#include "app/model_digest.h"
 #include "formats/quant/quant_table.h"
 #include "scheduler/engine_runner.h"
 
@@ -55,7 +56,10 @@ ModelToServe parse_model_to_serve(const std::string& text) {
   return {.name = name, .path = path == kEmbeddedName ? "" : path};
 }
 
-Serving::Serving(ServingOptions options) : options_(std::move(options)) {
+Serving::Serving(ServingOptions options)
+    : options_(std::move(options)),
+      pool_(std::make_shared<SharedPool>(
+          options_.model_options.threads > 0 ? options_.model_options.threads : usable_cores())) {
   for (int i = 0; i < options_.io_threads; ++i) {
     loops_.push_back(std::make_unique<server::IoLoop>());
   }
@@ -93,6 +97,7 @@ Result<int64_t> Serving::cache_tokens(const LoadedModel& loaded) const {
 Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& wanted) {
   ModelOptions model_options = options_.model_options;
   model_options.path = wanted.path;
+  model_options.pool = pool_;
   auto loaded = std::make_shared<LoadedModel>(TRY(load_for_running(model_options)));
   if (const int64_t most = loaded->model->info().position_limit; most > 0) {
     // --ctx is of all models; this one's positions end earlier.
@@ -126,9 +131,10 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   } else if (prompts.error().code != ErrorCode::kNotFound) {
     return prompts.error().at(loaded->label);
   }
+  served->digest = [digest = std::make_shared<ModelDigest>(wanted.path)] { return digest->text(); };
   served->owner = loaded;
   served->scheduler = std::make_unique<Scheduler>(
-      std::make_unique<EngineRunner>(std::move(engine)),
+      std::make_unique<EngineRunner>(std::move(engine), pool_),
       SchedulerOptions{.max_queued = options_.max_queued, .on_step_end = flush_loops()});
   spdlog::info("serving {} as '{}': {}, context {}, up to {} requests at once", loaded->label,
                wanted.name, served->description, served->context, options_.parallel);

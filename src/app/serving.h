@@ -91,6 +91,7 @@ class Serving {
   Result<std::string> load_named(const AdminRequest& request);
 
   ServingOptions options_;
+  std::shared_ptr<SharedPool> pool_;  // of all models
   std::vector<std::unique_ptr<server::IoLoop>> loops_;
   std::unique_ptr<server::RequestReports> reports_;
   server::ModelSet models_;

@@ -4,9 +4,9 @@
 
 namespace realm {
 
-EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool)
+EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, std::shared_ptr<SharedPool> pool)
     : engine_(std::move(engine)),
-      pool_(pool),
+      pool_(std::move(pool)),
       limits_{.context = engine_->options().context,
               .max_step_tokens = engine_->options().max_step_tokens,
               .max_sequences = engine_->options().max_sequences,
@@ -15,7 +15,7 @@ EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool)
               .generates = !engine_->model().info().is_encoder,
               .embeds = engine_->options().embeddings,
               .whole_prompts = engine_->model().info().is_encoder},
-      scratch_(static_cast<size_t>(pool == nullptr ? 1 : pool->num_threads())) {}
+      scratch_(static_cast<size_t>(pool_ == nullptr ? 1 : pool_->num_threads())) {}
 
 Status EngineRunner::sample(const StepWork& work, std::span<const float> logits,
                             Candidates& scratch, Sampled& sampled) const {
@@ -51,8 +51,8 @@ Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<St
         sample(work[i], logits.row(row), scratch_[static_cast<size_t>(thread)], out[i].sampled);
   };
   const auto num_rows = static_cast<int64_t>(rows_.size());
-  if (pool_ != nullptr) {
-    pool_->parallel_for(num_rows, sample_row);
+  if (pool_ != nullptr && num_rows > 1) {
+    SharedPool::Turn(*pool_).pool().parallel_for(num_rows, sample_row);
   } else {
     for (int64_t row = 0; row < num_rows; ++row) sample_row(row, 0);
   }

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "base/thread_pool.h"
+#include "base/shared_pool.h"
 #include "engine/engine.h"
 #include "scheduler/step_runner.h"
 
@@ -13,9 +13,9 @@ namespace realm {
 
 class EngineRunner final : public StepRunner {
  public:
-  // `pool` may be null and may be the backend's own (it is used between steps only); it and the
-  // engine's backend outlive this object.
-  explicit EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool = nullptr);
+  // `pool` may be null and may be the backend's own (it is used between steps only); the engine's
+  // backend outlives this object.
+  explicit EngineRunner(std::unique_ptr<Engine> engine, std::shared_ptr<SharedPool> pool = nullptr);
 
   const RunnerLimits& limits() const override { return limits_; }
   PagePool& pages() override { return engine_->pages(); }
@@ -28,7 +28,7 @@ class EngineRunner final : public StepRunner {
                 Sampled& sampled) const;
 
   std::unique_ptr<Engine> engine_;
-  ThreadPool* pool_;
+  std::shared_ptr<SharedPool> pool_;
   RunnerLimits limits_;
   std::vector<StepItem> items_;
   std::vector<size_t> rows_;         // the pieces of work that want a token, in order

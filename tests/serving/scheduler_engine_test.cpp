@@ -111,7 +111,7 @@ class SchedulerEngine : public testing::Test {
   }
 
   SchedulerStats answer_together(std::unique_ptr<Engine> engine, bool prefix_cache) {
-    Scheduler scheduler(std::make_unique<EngineRunner>(std::move(engine), &backend_->pool()),
+    Scheduler scheduler(std::make_unique<EngineRunner>(std::move(engine), backend_->pool()),
                         {.prefix_cache = prefix_cache});
     std::vector<std::shared_ptr<Answer>> answers;
     for (const Case& request : cases_) {
