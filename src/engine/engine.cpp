@@ -17,9 +17,10 @@ constexpr size_t kMaxPrograms = 64;
 
 // Where each input stands in the input buffer, for the largest step.
 struct InputLayout {
-  size_t tokens, positions, slots, seq_start, page_table, logit_rows, total;
+  size_t tokens, positions, slots, seq_start, page_table, logit_rows, seq_last, near_first,
+      near_last, total;
 
-  InputLayout(const EngineOptions& o, int64_t max_pages) {
+  InputLayout(const EngineOptions& o, int64_t max_pages, bool is_encoder) {
     size_t at = 0;
     const auto take = [&](int64_t count, size_t size) {
       const size_t begin = at;
@@ -31,7 +32,10 @@ struct InputLayout {
     slots = take(o.max_step_tokens, 8);
     seq_start = take(o.max_sequences + 1, 4);
     page_table = take(o.max_sequences * max_pages, 4);
-    logit_rows = take(o.max_logit_rows, 4);
+    logit_rows = take(o.max_step_tokens, 4);
+    seq_last = take(is_encoder ? o.max_step_tokens : 0, 4);
+    near_first = take(is_encoder ? o.max_step_tokens : 0, 4);
+    near_last = take(is_encoder ? o.max_step_tokens : 0, 4);
     total = at;
   }
 };
@@ -63,11 +67,25 @@ bool all_finite(std::span<const float> values) {
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, Backend& backend,
                                                const EngineOptions& options) {
   EngineOptions o = options;
+  const ModelInfo& info = model->info();
+  if (info.is_encoder && !o.embeddings) {
+    return Error{ErrorCode::kUnsupported,
+                 "'" + info.architecture +
+                     "' is an encoder: it makes no text but embeddings (realm embed, "
+                     "/v1/embeddings)"};
+  }
   TRY(check_range("context", o.context, 1, int64_t{1} << 24));
+  if (info.position_limit > 0) {
+    TRY(check_range("context", o.context, 1, info.position_limit));
+  }
   if (o.cache_tokens == 0) o.cache_tokens = o.context;
   TRY(check_range("cache tokens", o.cache_tokens, 1, int64_t{1} << 28));
   TRY(check_range("tokens a step", o.max_step_tokens, 1, 65536));
   TRY(check_range("sequences a step", o.max_sequences, 1, 4096));
+  if (info.is_encoder && o.max_step_tokens < o.context) {
+    o.max_step_tokens = o.context;
+    TRY(check_range("the context of an encoder", o.context, 1, 65536));
+  }
   o.max_logit_rows = std::min(o.max_logit_rows, o.max_step_tokens);
   TRY(check_range("logit rows a step", o.max_logit_rows, 1, 65536));
   o.max_sequences = std::min(o.max_sequences, o.max_step_tokens);
@@ -114,38 +132,60 @@ Status Engine::allocate(int32_t num_pages) {
     }
     cache_.push_back(layer);
   }
-  const InputLayout layout(options_, max_pages_);
+  const InputLayout layout(options_, max_pages_, model_->info().is_encoder);
   inputs_ = TRY(backend_.allocate(layout.total));
   staging_.resize(layout.total);
   // Dry runs size the scratch: the most tokens with the most logits is the largest step.
-  const StepProgram largest =
-      TRY(build({options_.max_step_tokens, options_.max_sequences, options_.max_logit_rows, true}));
-  scratch_ = TRY(backend_.allocate(largest.program.scratch_bytes));
-  logits_.resize(static_cast<size_t>(options_.max_logit_rows * model_->info().vocab_size));
+  size_t scratch_bytes = 0;
+  if (!model_->info().is_encoder) {
+    const StepProgram largest = TRY(build({options_.max_step_tokens, options_.max_sequences,
+                                           options_.max_logit_rows, Output::kChosen}));
+    scratch_bytes = largest.program.scratch_bytes;
+    logits_.resize(static_cast<size_t>(options_.max_logit_rows * model_->info().vocab_size));
+  }
+  if (options_.embeddings) {
+    const StepProgram largest = TRY(build({options_.max_step_tokens, options_.max_sequences,
+                                           options_.max_step_tokens, Output::kHidden}));
+    scratch_bytes = std::max(scratch_bytes, largest.program.scratch_bytes);
+  }
+  scratch_ = TRY(backend_.allocate(scratch_bytes));
   return {};
 }
 
 StepInputs Engine::input_views(const Shape& shape) const {
-  const auto [tokens, sequences, rows, greedy] = shape;
-  (void)greedy;
-  const InputLayout layout(options_, max_pages_);
+  const auto [tokens, sequences, rows, output] = shape;
+  const InputLayout layout(options_, max_pages_, model_->info().is_encoder);
   std::byte* base = inputs_.data.get();
-  return StepInputs{
+  StepInputs inputs{
       .tokens = make_view(base + layout.tokens, DType::kI32, {tokens}),
       .positions = make_view(base + layout.positions, DType::kI32, {tokens}),
       .slots = make_view(base + layout.slots, DType::kI64, {tokens}),
       .seq_start = make_view(base + layout.seq_start, DType::kI32, {sequences + 1}),
       .page_table = make_view(base + layout.page_table, DType::kI32, {sequences, max_pages_}),
       .logit_rows = make_view(base + layout.logit_rows, DType::kI32, {rows}),
+      .wants_hidden = output == Output::kHidden,
       .context = options_.context,
   };
+  if (model_->info().is_encoder) {
+    inputs.seq_last = make_view(base + layout.seq_last, DType::kI32, {tokens});
+    inputs.near_first = make_view(base + layout.near_first, DType::kI32, {tokens});
+    inputs.near_last = make_view(base + layout.near_last, DType::kI32, {tokens});
+  }
+  return inputs;
 }
 
 Result<Engine::StepProgram> Engine::build(const Shape& shape) const {
   ProgramBuilder builder;
-  const TensorView logits = model_->forward(builder, input_views(shape), cache_);
-  if (std::get<3>(shape)) {
-    builder.add(ArgMax{.x = logits, .out = builder.scratch({logits.dim(0)}, DType::kI32)});
+  const TensorView made = model_->forward(builder, input_views(shape), cache_);
+  switch (std::get<3>(shape)) {
+    case Output::kLogits:
+      break;
+    case Output::kChosen:
+      builder.add(ArgMax{.x = made, .out = builder.scratch({made.dim(0)}, DType::kI32)});
+      break;
+    case Output::kHidden:
+      CHECK(made.dim(1) == model_->info().hidden_size);
+      break;
   }
   return StepProgram{.program = TRY(builder.finish()), .output = {}, .prepared = nullptr};
 }
@@ -164,13 +204,14 @@ Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
   return &programs_.emplace(shape, std::move(step)).first->second;
 }
 
-Status Engine::check(std::span<const StepItem> items) const {
+Status Engine::check(std::span<const StepItem> items, Output output) const {
   int64_t tokens = 0, rows = 0;
   for (const StepItem& item : items) {
     const int64_t count = static_cast<int64_t>(item.tokens.size());
     tokens += count;
     rows += item.logits == WantLogits::kAll ? count : item.logits == WantLogits::kLast ? 1 : 0;
     CHECK(count > 0);
+    CHECK(!model_->info().is_encoder || item.sequence->length() == 0);
     CHECK(item.sequence->length() + count <= options_.context);
     CHECK(item.sequence->length() + count <=
           static_cast<int64_t>(item.sequence->pages().size()) * kPageTokens);
@@ -183,13 +224,32 @@ Status Engine::check(std::span<const StepItem> items) const {
     }
   }
   CHECK(!items.empty() && static_cast<int64_t>(items.size()) <= options_.max_sequences);
-  CHECK(tokens <= options_.max_step_tokens && rows <= options_.max_logit_rows);
+  CHECK(tokens <= options_.max_step_tokens);
+  CHECK(output == Output::kHidden ? options_.embeddings : rows <= options_.max_logit_rows);
   return {};
 }
 
-Result<Engine::Done> Engine::run(std::span<const StepItem> items, bool greedy) {
-  TRY(check(items));
-  const InputLayout layout(options_, max_pages_);
+// What an encoder's tokens see.
+void Engine::write_reach(std::span<const StepItem> items) {
+  const InputLayout layout(options_, max_pages_, true);
+  auto* seq_last = reinterpret_cast<int32_t*>(staging_.data() + layout.seq_last);
+  auto* near_first = reinterpret_cast<int32_t*>(staging_.data() + layout.near_first);
+  auto* near_last = reinterpret_cast<int32_t*>(staging_.data() + layout.near_last);
+  const int64_t reach = model_->info().reach;
+  for (const StepItem& item : items) {
+    const int64_t last = static_cast<int64_t>(item.tokens.size()) - 1;
+    for (int64_t own = 0; own <= last; ++own) {
+      *seq_last++ = static_cast<int32_t>(last);
+      *near_first++ = static_cast<int32_t>(std::max<int64_t>(own - reach, 0));
+      *near_last++ = static_cast<int32_t>(std::min(own + reach, last));
+    }
+  }
+}
+
+Result<Engine::Done> Engine::run(std::span<const StepItem> items, Output output) {
+  TRY(check(items, output));
+  if (model_->info().is_encoder) write_reach(items);
+  const InputLayout layout(options_, max_pages_, model_->info().is_encoder);
   std::byte* base = staging_.data();
   auto* tokens = reinterpret_cast<int32_t*>(base + layout.tokens);
   auto* positions = reinterpret_cast<int32_t*>(base + layout.positions);
@@ -222,7 +282,7 @@ Result<Engine::Done> Engine::run(std::span<const StepItem> items, bool greedy) {
   // cost is that of one token.
   if (num_rows == 0) logit_rows[0] = num_tokens - 1;
   const StepProgram* step =
-      TRY(program_for({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), greedy}));
+      TRY(program_for({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), output}));
   TRY(backend_.upload(inputs_.data.get(), staging_));
   TRY(step->prepared->run());
   for (const StepItem& item : items) item.sequence->append(item.tokens);
@@ -238,7 +298,7 @@ Error Engine::not_finite() {
 }
 
 Result<StepLogits> Engine::step(std::span<const StepItem> items) {
-  const Done done = TRY(run(items, false));
+  const Done done = TRY(run(items, Output::kLogits));
   StepLogits logits{.values = {}, .rows = done.rows, .vocab = model_->info().vocab_size};
   const std::span<float> values(logits_.data(), static_cast<size_t>(logits.rows * logits.vocab));
   TRY(backend_.download(std::as_writable_bytes(values), done.program->output.data));
@@ -248,12 +308,23 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items) {
 }
 
 Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items) {
-  const Done done = TRY(run(items, true));
+  const Done done = TRY(run(items, Output::kChosen));
   std::vector<Token> tokens(static_cast<size_t>(done.rows));
   static_assert(sizeof(Token) == sizeof(int32_t));
   TRY(backend_.download(std::as_writable_bytes(std::span(tokens)), done.program->output.data));
   if (std::find(tokens.begin(), tokens.end(), -1) != tokens.end()) return not_finite();
   return tokens;
+}
+
+Result<StepHidden> Engine::step_hidden(std::span<const StepItem> items) {
+  const Done done = TRY(run(items, Output::kHidden));
+  StepHidden hidden{.values = {}, .rows = done.rows, .size = model_->info().hidden_size};
+  hidden_.resize(static_cast<size_t>(hidden.rows * hidden.size));
+  const std::span<float> values(hidden_);
+  TRY(backend_.download(std::as_writable_bytes(values), done.program->output.data));
+  if (!all_finite(values)) return not_finite();
+  hidden.values = values;
+  return hidden;
 }
 
 Status Engine::copy_pages(std::span<const std::pair<PageId, PageId>> pairs) {

@@ -27,6 +27,7 @@ struct EngineOptions {
   int64_t max_sequences = 16;     // sequences of one step
   int64_t max_logit_rows = 16;    // rows of logits of one step
   DType kv_type = DType::kF16;    // F32, F16 or Q8_0
+  bool embeddings = false;        // step_hidden() will be called; without it no encoder is taken
 };
 
 enum class WantLogits { kNone, kLast, kAll };
@@ -47,10 +48,20 @@ struct StepLogits {
   }
 };
 
+// Rows of final hidden states, in the same way.
+struct StepHidden {
+  std::span<const float> values;
+  int64_t rows = 0, size = 0;
+  std::span<const float> row(int64_t i) const {
+    return values.subspan(static_cast<size_t>(i * size), static_cast<size_t>(size));
+  }
+};
+
 class Engine {
  public:
   // `backend` outlives the engine. Errors: kInvalidArgument for options out of range, kExhausted
-  // where the memory cannot be had, kBadModel where tensors do not fit together.
+  // where the memory cannot be had, kBadModel where tensors do not fit together, kUnsupported for
+  // an encoder without `embeddings`. An encoder's steps hold a whole context at least.
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
                                                 Backend& backend, const EngineOptions& options);
 
@@ -60,6 +71,9 @@ class Engine {
   // The same, giving the likeliest token of each row that `items` want: greedy decoding, without
   // the rows' leaving the device.
   Result<std::vector<Token>> step_greedy(std::span<const StepItem> items);
+  // The same, giving the normalized hidden states of the rows that `items` want, any number of
+  // them, and not finite ones as kBadModel. An encoder's items are whole texts.
+  Result<StepHidden> step_hidden(std::span<const StepItem> items);
   Status copy_pages(std::span<const std::pair<PageId, PageId>> pairs);
 
   const Model& model() const { return *model_; }
@@ -72,12 +86,12 @@ class Engine {
  private:
   struct StepProgram {
     Program program;
-    TensorView output;                          // logits, or the chosen tokens
+    TensorView output;                          // logits, chosen tokens or hidden states
     std::unique_ptr<PreparedProgram> prepared;  // of placed programs
   };
-  // Tokens, sequences, logit rows, whether tokens are chosen: a program depends on nothing else of
-  // a step.
-  using Shape = std::tuple<int64_t, int64_t, int64_t, bool>;
+  enum class Output { kLogits, kChosen, kHidden };
+  // Tokens, sequences, rows, what comes out: a program depends on nothing else of a step.
+  using Shape = std::tuple<int64_t, int64_t, int64_t, Output>;
   // A step that has been run; of `rows` rows its output can be downloaded.
   struct Done {
     const StepProgram* program;
@@ -90,8 +104,9 @@ class Engine {
   StepInputs input_views(const Shape& shape) const;
   Result<StepProgram> build(const Shape& shape) const;
   Result<const StepProgram*> program_for(const Shape& shape);
-  Status check(std::span<const StepItem> items) const;
-  Result<Done> run(std::span<const StepItem> items, bool greedy);
+  Status check(std::span<const StepItem> items, Output output) const;
+  void write_reach(std::span<const StepItem> items);
+  Result<Done> run(std::span<const StepItem> items, Output output);
   Error not_finite();
 
   std::shared_ptr<const Model> model_;
@@ -106,7 +121,7 @@ class Engine {
   Buffer scratch_;
   std::vector<std::byte> staging_;  // the host's copy of inputs_
   std::map<Shape, StepProgram> programs_;
-  std::vector<float> logits_;
+  std::vector<float> logits_, hidden_;
   std::optional<Status> weights_checked_;  // once logits were not finite
 };
 

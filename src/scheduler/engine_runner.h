@@ -22,6 +22,8 @@ class EngineRunner final : public StepRunner {
   Status run(std::span<const StepWork> work, std::span<StepOutput> out) override;
 
  private:
+  Status run_generating(std::span<const StepWork> work, std::span<StepOutput> out);
+  Status run_embedding(std::span<const StepWork> work);
   Status sample(const StepWork& work, std::span<const float> logits, Candidates& scratch,
                 Sampled& sampled) const;
 
@@ -30,6 +32,7 @@ class EngineRunner final : public StepRunner {
   RunnerLimits limits_;
   std::vector<StepItem> items_;
   std::vector<size_t> rows_;         // the pieces of work that want a token, in order
+  std::vector<size_t> embedded_;     // the pieces of work that want a vector
   std::vector<Candidates> scratch_;  // one a thread
 };
 

@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
 
 Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* out,
                          int64_t out_stride) {
-  if (!op.slopes.empty()) return false;  // run() refuses them
+  if (!op.slopes.empty() || !op.oldest.empty()) return false;  // run() refuses them
   AttentionArgs args(op);
   args.out16 = out;
   args.out16_stride = out_stride;
@@ -119,6 +119,11 @@ Status run(Context& context, const Attention& op) {
   if (!op.slopes.empty()) {
     return Error{ErrorCode::kUnsupported,
                  "attention with ALiBi slopes is not supported on CUDA; run this model on the CPU"};
+  }
+  if (!op.oldest.empty()) {
+    return Error{
+        ErrorCode::kUnsupported,
+        "an encoder's local attention is not supported on CUDA; run this model on the CPU"};
   }
   if (can_attend_decode(args)) return attend_decode(context, args);
   if (can_attend_prefill(args)) return attend_prefill(context, args);
