@@ -7,10 +7,11 @@
 #include <map>
 #include <thread>
 
+#include "app/embedded_model.h"
 #include "app/machine.h"
-#include "app/model_digest.h"
 #include "formats/quant/quant_table.h"
 #include "scheduler/engine_runner.h"
+#include "server/api/model_digest.h"
 
 namespace realm {
 namespace {
@@ -131,7 +132,9 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   } else if (prompts.error().code != ErrorCode::kNotFound) {
     return prompts.error().at(loaded->label);
   }
-  served->digest = [digest = std::make_shared<ModelDigest>(wanted.path)] { return digest->text(); };
+  served->digest = [digest = std::make_shared<server::ModelDigest>(wanted.path, embedded_model())] {
+    return digest->text();
+  };
   served->owner = loaded;
   served->scheduler = std::make_unique<Scheduler>(
       std::make_unique<EngineRunner>(std::move(engine), pool_),

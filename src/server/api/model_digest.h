@@ -3,18 +3,20 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 
-namespace realm {
+namespace realm::server {
 
 class ModelDigest {
  public:
-  // `path`: a GGUF file, a folder (its weights' files in the order of their names), or empty for
-  // the embedded model.
-  explicit ModelDigest(std::string path);
+  // `path`: a GGUF file, or a folder (its weights' files in the order of their names); empty: the
+  // model is `bytes`, which outlive this.
+  ModelDigest(std::string path, std::span<const std::byte> bytes);
   ~ModelDigest();
 
   // 64 hexadecimal digits; empty while a large file is still being read, or where it cannot be.
@@ -24,6 +26,7 @@ class ModelDigest {
   void compute();
 
   const std::string path_;
+  const std::span<const std::byte> bytes_;
   std::mutex mutex_;
   bool started_ = false;
   std::string text_;
@@ -31,4 +34,4 @@ class ModelDigest {
   std::thread thread_;
 };
 
-}  // namespace realm
+}  // namespace realm::server

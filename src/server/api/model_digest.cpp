@@ -1,4 +1,4 @@
-#include "app/model_digest.h"
+#include "server/api/model_digest.h"
 
 #include <openssl/evp.h>
 #include <spdlog/spdlog.h>
@@ -8,9 +8,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "app/embedded_model.h"
-
-namespace realm {
+namespace realm::server {
 namespace {
 
 namespace fs = std::filesystem;
@@ -76,7 +74,8 @@ class Sha256 {
 
 }  // namespace
 
-ModelDigest::ModelDigest(std::string path) : path_(std::move(path)) {}
+ModelDigest::ModelDigest(std::string path, std::span<const std::byte> bytes)
+    : path_(std::move(path)), bytes_(bytes) {}
 
 ModelDigest::~ModelDigest() {
   stop_ = true;
@@ -101,7 +100,7 @@ std::string ModelDigest::text() {
 void ModelDigest::compute() {
   Sha256 sum;
   if (path_.empty()) {
-    sum.add(embedded_model().data(), embedded_model().size());
+    sum.add(bytes_.data(), bytes_.size());
   } else {
     for (const fs::path& file : files_of(path_)) {
       if (sum.add_file(file, stop_)) continue;
@@ -113,4 +112,4 @@ void ModelDigest::compute() {
   text_ = sum.text();
 }
 
-}  // namespace realm
+}  // namespace realm::server
