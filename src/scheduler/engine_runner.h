@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "engine/engine.h"
+#include "engine/step_sampler.h"
 #include "scheduler/step_runner.h"
 
 namespace realm {
@@ -14,23 +16,22 @@ namespace realm {
 class EngineRunner final : public StepRunner {
  public:
   // `pool` may be null and may be the backend's own (it is used between steps only); it and the
-  // engine's backend outlive this object.
-  explicit EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool = nullptr);
+  // engine's backend outlive this object. `summaries` as StepSampler's.
+  explicit EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool = nullptr,
+                        std::optional<bool> summaries = {});
 
   const RunnerLimits& limits() const override { return limits_; }
   PagePool& pages() override { return engine_->pages(); }
   Status run(std::span<const StepWork> work, std::span<StepOutput> out) override;
 
  private:
-  Status sample(const StepWork& work, std::span<const float> logits, Candidates& scratch,
-                Sampled& sampled) const;
-
   std::unique_ptr<Engine> engine_;
   ThreadPool* pool_;
   RunnerLimits limits_;
+  StepSampler sampler_;
   std::vector<StepItem> items_;
-  std::vector<size_t> rows_;         // the pieces of work that want a token, in order
-  std::vector<Candidates> scratch_;  // one a thread
+  std::vector<size_t> sampled_;  // the pieces of work that want a token, in order
+  std::vector<StepSampler::Row> rows_;
 };
 
 }  // namespace realm
