@@ -187,7 +187,7 @@ std::string DoctorReport::json() const {
   }
   json.text("huge_pages", machine.huge_pages);
   json.number("memory_read_gb_s", bandwidth.gb_per_s).key("gpus").begin_array();
-  for (const std::string& gpu : machine.gpus) json.text(gpu);
+  for (const std::string& one : machine.gpus) json.text(one);
   json.end_array()
       .boolean("gpus_used", !gpu.empty())
       .text("gpu", gpu)

@@ -58,27 +58,33 @@ __global__ void __launch_bounds__(128 * kGroups, 1) multiply_all(float* out) {
   if (total == 1.5f) *out = total;
 }
 
+struct Resources {
+  cudaStream_t stream = nullptr;
+  cudaEvent_t begin = nullptr, end = nullptr;
+  void* memory = nullptr;
+
+  ~Resources() {
+    cudaFree(memory);
+    if (begin != nullptr) cudaEventDestroy(begin);
+    if (end != nullptr) cudaEventDestroy(end);
+    if (stream != nullptr) cudaStreamDestroy(stream);
+  }
+};
+
 // The shortest of some runs, in seconds.
 template <typename Launch>
-Result<double> fastest(cudaStream_t stream, Launch&& launch) {
-  cudaEvent_t begin = nullptr, end = nullptr;
-  TRY(check(cudaEventCreate(&begin), "an event"));
-  TRY(check(cudaEventCreate(&end), "an event"));
+Result<double> fastest(const Resources& r, Launch&& launch) {
   float best = 1e9f;
-  Status status;
-  for (int i = 0; i < kRepeats && status.ok(); ++i) {
-    status = check(cudaEventRecord(begin, stream), "measuring");
+  for (int i = 0; i < kRepeats; ++i) {
+    TRY(check(cudaEventRecord(r.begin, r.stream), "measuring"));
     launch();
-    if (status.ok()) status = check_launch("measuring");
-    if (status.ok()) status = check(cudaEventRecord(end, stream), "measuring");
-    if (status.ok()) status = check(cudaEventSynchronize(end), "measuring");
+    TRY(check_launch("measuring"));
+    TRY(check(cudaEventRecord(r.end, r.stream), "measuring"));
+    TRY(check(cudaEventSynchronize(r.end), "measuring"));
     float ms = 0;
-    if (status.ok()) status = check(cudaEventElapsedTime(&ms, begin, end), "measuring");
+    TRY(check(cudaEventElapsedTime(&ms, r.begin, r.end), "measuring"));
     best = std::min(best, ms);
   }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  TRY(status);
   return best / 1e3;
 }
 
@@ -88,33 +94,25 @@ Result<DevicePeaks> measure_peaks(int device) {
   const DeviceInfo info = TRY(probe_device(device));
   const size_t bytes =
       std::min<size_t>(size_t{1} << 30, static_cast<size_t>(info.memory_free_bytes) / 4);
-  cudaStream_t stream = nullptr;
-  TRY(check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream"));
-  void* memory = nullptr;
-  Status status = check(cudaMalloc(&memory, bytes), "memory to read");
-  DevicePeaks peaks;
-  const auto measure = [&]() -> Status {
-    TRY(status);
-    TRY(check(cudaMemsetAsync(memory, 0x5a, bytes, stream), "memory to read"));
-    const auto blocks = static_cast<unsigned>(4 * info.num_sms);
-    const double read = TRY(fastest(stream, [&] {
-      read_all<<<blocks, kThreads, 0, stream>>>(static_cast<const uint4*>(memory), bytes / 16,
-                                                static_cast<uint32_t*>(memory));
-    }));
-    peaks.read_gb_per_s = static_cast<double>(bytes) / read / 1e9;
-    constexpr int kShared = 256 * 128 + 1024;
-    const double multiply = TRY(fastest(stream, [&] {
-      multiply_all<<<static_cast<unsigned>(info.num_sms), 128 * kGroups, kShared, stream>>>(
-          static_cast<float*>(memory));
-    }));
-    peaks.bf16_tflops = kProductFlops * kProducts * kGroups * info.num_sms / multiply / 1e12;
-    return {};
-  };
-  status = measure();
-  cudaFree(memory);
-  cudaStreamDestroy(stream);
-  TRY(status);
-  return peaks;
+  Resources r;
+  TRY(check(cudaStreamCreateWithFlags(&r.stream, cudaStreamNonBlocking), "a stream"));
+  TRY(check(cudaEventCreate(&r.begin), "an event"));
+  TRY(check(cudaEventCreate(&r.end), "an event"));
+  TRY(check(cudaMalloc(&r.memory, bytes), "memory to read"));
+  TRY(check(cudaMemsetAsync(r.memory, 0x5a, bytes, r.stream), "memory to read"));
+  const auto blocks = static_cast<unsigned>(4 * info.num_sms);
+  const double read = TRY(fastest(r, [&] {
+    read_all<<<blocks, kThreads, 0, r.stream>>>(static_cast<const uint4*>(r.memory), bytes / 16,
+                                                static_cast<uint32_t*>(r.memory));
+  }));
+  constexpr int kShared = 256 * 128 + 1024;
+  const double multiply = TRY(fastest(r, [&] {
+    multiply_all<<<static_cast<unsigned>(info.num_sms), 128 * kGroups, kShared, r.stream>>>(
+        static_cast<float*>(r.memory));
+  }));
+  return DevicePeaks{
+      .read_gb_per_s = static_cast<double>(bytes) / read / 1e9,
+      .bf16_tflops = kProductFlops * kProducts * kGroups * info.num_sms / multiply / 1e12};
 }
 
 }  // namespace realm::cuda
