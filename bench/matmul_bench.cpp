@@ -73,7 +73,7 @@ void run_matmul(benchmark::State& state, const BlockFormat& format, Isa isa, Sha
 }
 
 void register_all() {
-  for (Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
+  for (Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAmx, Isa::kNeon}) {
     if (!has_isa(isa)) continue;
     for (const BlockFormat& format : block_formats()) {
       for (const Shape& shape : kShapes) {

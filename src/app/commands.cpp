@@ -16,6 +16,7 @@ void add_logits(CLI::App& root, Commands& commands);
 void add_perplexity(CLI::App& root, Commands& commands);
 void add_quantize(CLI::App& root, Commands& commands);
 void add_doctor(CLI::App& root, Commands& commands);
+void add_embed(CLI::App& root, Commands& commands);
 void add_completion(CLI::App& root, Commands& commands);
 void add_convert(CLI::App& root, Commands& commands);
 void add_inspect(CLI::App& root, Commands& commands);
@@ -31,10 +32,10 @@ namespace {
 
 using AddCommand = void (*)(CLI::App&, Commands&);
 constexpr AddCommand kCommands[] = {
-    add_run,     add_serve,    add_logits,     add_perplexity, add_bench,
-    add_eval,    add_quantize, add_imatrix,    add_convert,    add_synth,
-    add_inspect, add_tokenize, add_detokenize, add_template,   add_tenants,
-    add_keys,    add_usage,    add_doctor,     add_completion,
+    add_run,     add_serve,   add_embed,    add_logits,     add_perplexity,
+    add_bench,   add_eval,    add_quantize, add_imatrix,    add_convert,
+    add_synth,   add_inspect, add_tokenize, add_detokenize, add_template,
+    add_tenants, add_keys,    add_usage,    add_doctor,     add_completion,
 };
 
 // Goes before a word that CLI11 would misread and comes off again when an option has it; no text

@@ -74,7 +74,7 @@ Result<DoctorReport> examine(std::vector<SettingInForce> settings) {
                       .settings = std::move(settings),
                       .findings = {}};
   for (const cpu::Isa isa :
-       {cpu::Isa::kAvx512, cpu::Isa::kAvx2, cpu::Isa::kNeon, cpu::Isa::kScalar}) {
+       {cpu::Isa::kAmx, cpu::Isa::kAvx512, cpu::Isa::kAvx2, cpu::Isa::kNeon, cpu::Isa::kScalar}) {
     if (cpu::has_isa(isa)) report.instruction_sets.emplace_back(cpu::isa_name(isa));
   }
   ThreadPool pool(report.machine.usable_cores);

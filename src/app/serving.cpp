@@ -121,13 +121,18 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   ModelOptions model_options = options_.model_options;
   model_options.path = wanted.path;
   auto loaded = std::make_shared<LoadedModel>(TRY(load_for_running(model_options)));
+  if (const int64_t most = loaded->model->info().position_limit; most > 0) {
+    // --ctx is of all models; this one's positions end earlier.
+    loaded->context = std::min(loaded->context, most);
+  }
   auto served = std::make_shared<server::ServedModel>();
   const int64_t tokens_cached = TRY(cache_tokens(*loaded));
   auto engine = TRY(loaded->make_engine({.context = 0,
                                          .cache_tokens = tokens_cached,
                                          .max_step_tokens = step_tokens(*loaded),
                                          .max_sequences = options_.parallel,
-                                         .max_logit_rows = options_.parallel}));
+                                         .max_logit_rows = options_.parallel,
+                                         .embeddings = true}));
   const ModelInfo& info = loaded->model->info();
   served->id = wanted.name;
   served->created_s = server::unix_seconds();
@@ -138,6 +143,9 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   served->size_bytes = info.weight_bytes;
   served->context = loaded->context;
   served->vocab_size = info.vocab_size;
+  served->generates = !info.is_encoder;
+  served->embedding_size = info.hidden_size;
+  if (const auto pooling = pooling_of(info); pooling.ok()) served->pooling = *pooling;
   served->tokenizer = loaded->tokenizer.get();
   auto prompts = PromptTemplate::create(*loaded->file, *loaded->tokenizer);
   if (prompts.ok()) {

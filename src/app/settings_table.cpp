@@ -206,7 +206,7 @@ std::vector<SettingRow> make_table() {
        .type = kChoice,
        .fallback = "auto",
        .placeholder = {},
-       .choices = {"auto", "scalar", "avx2", "avx512", "neon"},
+       .choices = {"auto", "scalar", "avx2", "avx512", "amx", "neon"},
        .help = "instruction set of the CPU kernels, to find faults; results are the same"},
       {.name = "lora",
        .synonyms = {},

@@ -81,6 +81,14 @@ JsonWriter& JsonWriter::number(double value) {
   return *this;
 }
 
+JsonWriter& JsonWriter::float32(float value) {
+  if (!std::isfinite(value)) return null();
+  separate();
+  char digits[32];
+  out_.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
+  return *this;
+}
+
 JsonWriter& JsonWriter::integer(int64_t value) {
   separate();
   out_ += std::to_string(value);

@@ -20,6 +20,7 @@ class JsonWriter {
 
   JsonWriter& text(std::string_view value);
   JsonWriter& number(double value);
+  JsonWriter& float32(float value);  // in the shortest form that reads back as the same float
   JsonWriter& integer(int64_t value);
   JsonWriter& boolean(bool value);
   JsonWriter& null();

@@ -28,12 +28,15 @@ int64_t padded_count(int64_t count) {
 // Tokens that padding adds at most, all in one sequence.
 constexpr int64_t kPaddingPages = (128 + kPageTokens - 1) / kPageTokens;
 
+}  // namespace
+
 // Where each input stands in the input buffer, for the largest step. The table of pages comes last:
 // only its rows in use are uploaded.
 struct InputLayout {
-  size_t tokens, positions, slots, seq_start, logit_rows, draws, page_table, total;
+  size_t tokens, positions, slots, seq_start, logit_rows, draws, seq_last, near_first, near_last,
+      page_table, total;
 
-  InputLayout(const EngineOptions& o, int64_t max_sequences, int64_t max_pages) {
+  InputLayout(const EngineOptions& o, int64_t max_sequences, int64_t max_pages, bool is_encoder) {
     size_t at = 0;
     const auto take = [&](int64_t count, size_t size) {
       const size_t begin = at;
@@ -44,12 +47,17 @@ struct InputLayout {
     positions = take(o.max_step_tokens, 4);
     slots = take(o.max_step_tokens, 8);
     seq_start = take(max_sequences + 1, 4);
-    logit_rows = take(o.max_logit_rows, 4);
+    logit_rows = take(o.max_step_tokens, 4);
     draws = take(2 * o.max_logit_rows, 4);
+    seq_last = take(is_encoder ? o.max_step_tokens : 0, 4);
+    near_first = take(is_encoder ? o.max_step_tokens : 0, 4);
+    near_last = take(is_encoder ? o.max_step_tokens : 0, 4);
     page_table = take(max_sequences * max_pages, 4);
     total = at;
   }
 };
+
+namespace {
 
 Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return {};
@@ -92,6 +100,10 @@ struct Engine::Inputs {
         page_table(reinterpret_cast<int32_t*>(base + layout.page_table)) {}
 };
 
+InputLayout Engine::input_layout() const {
+  return InputLayout(options_, max_sequence_rows(), max_pages_, model_->info().is_encoder);
+}
+
 RowSummary StepSummaries::row(int64_t i) const {
   const auto at = static_cast<size_t>(i), k = static_cast<size_t>(best);
   return {.logits = logits.subspan(at * k, k),
@@ -105,11 +117,25 @@ RowSummary StepSummaries::row(int64_t i) const {
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, Backend& backend,
                                                const EngineOptions& options) {
   EngineOptions o = options;
+  const ModelInfo& info = model->info();
+  if (info.is_encoder && !o.embeddings) {
+    return Error{ErrorCode::kUnsupported,
+                 "'" + info.architecture +
+                     "' is an encoder: it makes no text but embeddings (realm embed, "
+                     "/v1/embeddings)"};
+  }
   TRY(check_range("context", o.context, 1, int64_t{1} << 24));
+  if (info.position_limit > 0) {
+    TRY(check_range("context", o.context, 1, info.position_limit));
+  }
   if (o.cache_tokens == 0) o.cache_tokens = o.context;
   TRY(check_range("cache tokens", o.cache_tokens, 1, int64_t{1} << 28));
   TRY(check_range("tokens a step", o.max_step_tokens, 1, 65536));
   TRY(check_range("sequences a step", o.max_sequences, 1, 4096));
+  if (info.is_encoder && o.max_step_tokens < o.context) {
+    o.max_step_tokens = o.context;
+    TRY(check_range("the context of an encoder", o.context, 1, 65536));
+  }
   o.max_logit_rows = std::min(o.max_logit_rows, o.max_step_tokens);
   TRY(check_range("logit rows a step", o.max_logit_rows, 1, 65536));
   o.max_sequences = std::min(o.max_sequences, o.max_step_tokens);
@@ -129,7 +155,7 @@ Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, const Engin
       backend_(backend),
       options_(options),
       max_pages_((options.context + kPageTokens - 1) / kPageTokens),
-      pads_(!backend.is_host()),
+      pads_(!backend.is_host() && !model_->info().is_encoder),
       pool_(num_pages) {
   // The padding's sequence has a row of the table of pages, too.
   if (pads_) max_pages_ = std::max(max_pages_, kPaddingPages);
@@ -161,33 +187,48 @@ Status Engine::allocate(int32_t num_pages) {
     }
     cache_.push_back(layer);
   }
-  const InputLayout layout(options_, max_sequence_rows(), max_pages_);
+  const InputLayout layout = input_layout();
   inputs_ = TRY(backend_.allocate(layout.total));
   staging_.resize(layout.total);
   // Dry runs size the scratch: the most tokens with the most logits is the largest step.
-  const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
-                                         options_.max_logit_rows, Output::kSummaries}));
-  scratch_ = TRY(backend_.allocate(largest.program.scratch_bytes));
-  // Where rows stay on the device, one at a time is fetched as a rule.
-  const int64_t rows_wanted = pads_ ? 1 : options_.max_logit_rows;
-  logits_.resize(static_cast<size_t>(rows_wanted * model_->info().vocab_size));
+  size_t scratch_bytes = 0;
+  if (!model_->info().is_encoder) {
+    const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
+                                           options_.max_logit_rows, Output::kSummaries}));
+    scratch_bytes = largest.program.scratch_bytes;
+    // Where rows stay on the device, one at a time is fetched as a rule.
+    const int64_t rows_wanted = pads_ ? 1 : options_.max_logit_rows;
+    logits_.resize(static_cast<size_t>(rows_wanted * model_->info().vocab_size));
+  }
+  if (options_.embeddings) {
+    const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
+                                           options_.max_step_tokens, Output::kHidden}));
+    scratch_bytes = std::max(scratch_bytes, largest.program.scratch_bytes);
+  }
+  scratch_ = TRY(backend_.allocate(scratch_bytes));
   return {};
 }
 
 StepInputs Engine::input_views(const Shape& shape) const {
   const auto [tokens, sequences, rows, output] = shape;
-  (void)output;
-  const InputLayout layout(options_, max_sequence_rows(), max_pages_);
+  const InputLayout layout = input_layout();
   std::byte* base = inputs_.data.get();
-  return StepInputs{
+  StepInputs inputs{
       .tokens = make_view(base + layout.tokens, DType::kI32, {tokens}),
       .positions = make_view(base + layout.positions, DType::kI32, {tokens}),
       .slots = make_view(base + layout.slots, DType::kI64, {tokens}),
       .seq_start = make_view(base + layout.seq_start, DType::kI32, {sequences + 1}),
       .page_table = make_view(base + layout.page_table, DType::kI32, {sequences, max_pages_}),
       .logit_rows = make_view(base + layout.logit_rows, DType::kI32, {rows}),
+      .wants_hidden = output == Output::kHidden,
       .context = options_.context,
   };
+  if (model_->info().is_encoder) {
+    inputs.seq_last = make_view(base + layout.seq_last, DType::kI32, {tokens});
+    inputs.near_first = make_view(base + layout.near_first, DType::kI32, {tokens});
+    inputs.near_last = make_view(base + layout.near_last, DType::kI32, {tokens});
+  }
+  return inputs;
 }
 
 int64_t Engine::num_best() const {
@@ -204,14 +245,15 @@ Result<Engine::StepProgram> Engine::build(const Shape& shape) const {
     // One piece of memory, so that they come to the host at once.
     const int64_t k = num_best();
     const TensorView all = builder.scratch({rows * (2 * k + 3)});
-    std::byte* draws =
-        inputs_.data.get() + InputLayout(options_, max_sequence_rows(), max_pages_).draws;
+    std::byte* draws = inputs_.data.get() + input_layout().draws;
     builder.add(TopCandidates{
         .x = logits,
         .draws = make_view(draws, DType::kF32, {rows, 2}),
         .values = make_view(all.data, DType::kF32, {rows, k}),
         .tokens = make_view(all.data + 4 * rows * k, DType::kI32, {rows, 1 + k}),
         .sums = make_view(all.data + 4 * rows * (2 * k + 1), DType::kF32, {rows, 2})});
+  } else if (std::get<3>(shape) == Output::kHidden) {
+    CHECK(logits.dim(1) == model_->info().hidden_size);
   }
   StepProgram step;
   step.program = TRY(builder.finish());
@@ -246,13 +288,14 @@ Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
   return &programs_.emplace(shape, std::move(step)).first->second;
 }
 
-Status Engine::check(std::span<const StepItem> items) const {
+Status Engine::check(std::span<const StepItem> items, Output output) const {
   int64_t tokens = 0, rows = 0;
   for (const StepItem& item : items) {
     const int64_t count = static_cast<int64_t>(item.tokens.size());
     tokens += count;
     rows += item.logits == WantLogits::kAll ? count : item.logits == WantLogits::kLast ? 1 : 0;
     CHECK(count > 0);
+    CHECK(!model_->info().is_encoder || item.sequence->length() == 0);
     CHECK(item.sequence->length() + count <= options_.context);
     CHECK(item.sequence->length() + count <=
           static_cast<int64_t>(item.sequence->pages().size()) * kPageTokens);
@@ -265,8 +308,26 @@ Status Engine::check(std::span<const StepItem> items) const {
     }
   }
   CHECK(!items.empty() && static_cast<int64_t>(items.size()) <= options_.max_sequences);
-  CHECK(tokens <= options_.max_step_tokens && rows <= options_.max_logit_rows);
+  CHECK(tokens <= options_.max_step_tokens);
+  CHECK(output == Output::kHidden ? options_.embeddings : rows <= options_.max_logit_rows);
   return {};
+}
+
+// What an encoder's tokens see.
+void Engine::write_reach(std::span<const StepItem> items) {
+  const InputLayout layout = input_layout();
+  auto* seq_last = reinterpret_cast<int32_t*>(staging_.data() + layout.seq_last);
+  auto* near_first = reinterpret_cast<int32_t*>(staging_.data() + layout.near_first);
+  auto* near_last = reinterpret_cast<int32_t*>(staging_.data() + layout.near_last);
+  const int64_t reach = model_->info().reach;
+  for (const StepItem& item : items) {
+    const int64_t last = static_cast<int64_t>(item.tokens.size()) - 1;
+    for (int64_t own = 0; own <= last; ++own) {
+      *seq_last++ = static_cast<int32_t>(last);
+      *near_first++ = static_cast<int32_t>(std::max<int64_t>(own - reach, 0));
+      *near_last++ = static_cast<int32_t>(std::min(own + reach, last));
+    }
+  }
 }
 
 // A larger shape of the same kind: one token a sequence stays one token a sequence.
@@ -284,7 +345,7 @@ Engine::Shape Engine::padded(const Shape& shape) const {
     sequences = std::min(sequences, tokens - 1);
   }
   // More rows than sequences are those of a prompt, wanted once.
-  if (rows <= sequences) rows = std::min(sequences, options_.max_logit_rows);
+  if (rows <= sequences) rows = std::max(rows, std::min(sequences, options_.max_logit_rows));
   return {tokens, sequences, rows, output};
 }
 
@@ -293,7 +354,7 @@ Engine::Shape Engine::padded(const Shape& shape) const {
 void Engine::fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences) {
   const auto [tokens, sequences, rows, output] = shape;
   (void)output;
-  Inputs in(staging_.data(), InputLayout(options_, max_sequence_rows(), max_pages_));
+  Inputs in(staging_.data(), input_layout());
   const bool decode = tokens == sequences;
   for (int64_t s = num_sequences; s < sequences; ++s) {
     in.seq_start[s + 1] = static_cast<int32_t>(decode ? s + 1 : tokens);
@@ -310,7 +371,7 @@ void Engine::fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_se
 }
 
 Engine::Shape Engine::fill_inputs(std::span<const StepItem> items, Output output) {
-  Inputs in(staging_.data(), InputLayout(options_, max_sequence_rows(), max_pages_));
+  Inputs in(staging_.data(), input_layout());
   int32_t num_tokens = 0, num_rows = 0, num_sequences = 0;
   for (const StepItem& item : items) {
     const std::span<const PageId> pages = item.sequence->pages();
@@ -346,8 +407,9 @@ Engine::Shape Engine::fill_inputs(std::span<const StepItem> items, Output output
 
 Result<Engine::Done> Engine::run(std::span<const StepItem> items, Output output,
                                  std::span<const DeviceDraw> draws) {
-  TRY(check(items));
-  const InputLayout layout(options_, max_sequence_rows(), max_pages_);
+  TRY(check(items, output));
+  if (model_->info().is_encoder) write_reach(items);
+  const InputLayout layout = input_layout();
   const Shape shape = fill_inputs(items, output);
   Inputs in(staging_.data(), layout);
   for (size_t row = 0; row < draws.size(); ++row) {
@@ -430,6 +492,17 @@ Result<std::span<const float>> Engine::logits_row(int64_t i) {
   const std::span<float> values(logits_.data(), static_cast<size_t>(model_->info().vocab_size));
   TRY(backend_.download(std::as_writable_bytes(values), summarized_.slice(i, 1).data));
   return std::span<const float>(values);
+}
+
+Result<StepHidden> Engine::step_hidden(std::span<const StepItem> items) {
+  const Done done = TRY(run(items, Output::kHidden));
+  StepHidden hidden{.values = {}, .rows = done.rows, .size = model_->info().hidden_size};
+  hidden_.resize(static_cast<size_t>(hidden.rows * hidden.size));
+  const std::span<float> values(hidden_);
+  TRY(backend_.download(std::as_writable_bytes(values), done.program->output.data));
+  if (!all_finite(values)) return not_finite();
+  hidden.values = values;
+  return hidden;
 }
 
 Status Engine::copy_pages(std::span<const std::pair<PageId, PageId>> pairs) {

@@ -28,6 +28,7 @@ struct EngineOptions {
   int64_t max_sequences = 16;     // sequences of one step
   int64_t max_logit_rows = 16;    // rows of logits of one step
   DType kv_type = DType::kF16;    // F32, F16 or Q8_0
+  bool embeddings = false;        // step_hidden() will be called; without it no encoder is taken
 };
 
 enum class WantLogits { kNone, kLast, kAll };
@@ -56,10 +57,22 @@ struct StepLogits {
   }
 };
 
+// Rows of final hidden states, in the same way.
+struct StepHidden {
+  std::span<const float> values;
+  int64_t rows = 0, size = 0;
+  std::span<const float> row(int64_t i) const {
+    return values.subspan(static_cast<size_t>(i * size), static_cast<size_t>(size));
+  }
+};
+
+struct InputLayout;
+
 class Engine {
  public:
   // `backend` outlives the engine. Errors: kInvalidArgument for options out of range, kExhausted
-  // where the memory cannot be had, kBadModel where tensors do not fit together.
+  // where the memory cannot be had, kBadModel where tensors do not fit together, kUnsupported for
+  // an encoder without `embeddings`. An encoder's steps hold a whole context at least.
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
                                                 Backend& backend, const EngineOptions& options);
 
@@ -77,6 +90,9 @@ class Engine {
   Result<std::span<const float>> logits_row(int64_t i);
   // Whether summaries are the cheaper way to a token.
   bool prefers_summaries() const { return !backend_.is_host(); }
+  // The same, giving the normalized hidden states of the rows that `items` want, any number of
+  // them, and not finite ones as kBadModel. An encoder's items are whole texts.
+  Result<StepHidden> step_hidden(std::span<const StepItem> items);
   Status copy_pages(std::span<const std::pair<PageId, PageId>> pairs);
 
   const Model& model() const { return *model_; }
@@ -87,16 +103,15 @@ class Engine {
   size_t scratch_bytes() const { return scratch_.size_bytes; }
 
  private:
-  enum class Output { kLogits, kTokens, kSummaries };
+  enum class Output { kLogits, kTokens, kSummaries, kHidden };
   struct StepProgram {
     Program program;
-    TensorView output;                          // logits, chosen tokens, or the first of summaries
-    TensorView logits;                          // where those are summarized
+    TensorView output;  // logits, tokens, hidden states, the first of summaries
+    TensorView logits;  // where those are summarized
     std::unique_ptr<PreparedProgram> prepared;  // of placed programs
     uint64_t last_use = 0;
   };
-  // Tokens, sequences, logit rows, what becomes of them: a program depends on nothing else of a
-  // step.
+  // Tokens, sequences, rows, what comes out: a program depends on nothing else of a step.
   using Shape = std::tuple<int64_t, int64_t, int64_t, Output>;
   // A step that has been run; of `rows` rows its output can be downloaded.
   struct Done {
@@ -106,6 +121,7 @@ class Engine {
 
   // The host's view of the input buffer.
   struct Inputs;
+  InputLayout input_layout() const;
 
   Engine(std::shared_ptr<const Model> model, Backend& backend, const EngineOptions& options,
          int32_t num_pages);
@@ -113,7 +129,8 @@ class Engine {
   StepInputs input_views(const Shape& shape) const;
   Result<StepProgram> build(const Shape& shape) const;
   Result<const StepProgram*> program_for(const Shape& shape);
-  Status check(std::span<const StepItem> items) const;
+  Status check(std::span<const StepItem> items, Output output) const;
+  void write_reach(std::span<const StepItem> items);
   Shape padded(const Shape& shape) const;
   Shape fill_inputs(std::span<const StepItem> items, Output output);
   void fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences);
@@ -139,7 +156,7 @@ class Engine {
   std::vector<std::byte> staging_;  // the host's copy of inputs_
   std::map<Shape, StepProgram> programs_;
   uint64_t num_runs_ = 0;
-  std::vector<float> logits_;
+  std::vector<float> logits_, hidden_;
   std::vector<std::byte> summaries_;
   TensorView summarized_;                  // the rows of the last step_summaries
   std::optional<Status> weights_checked_;  // once logits were not finite

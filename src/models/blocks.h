@@ -97,6 +97,7 @@ struct AttentionSettings {
   float scale = 0.0f;
   float soft_cap = 0.0f;
   int64_t window = 0;
+  TensorView last = {}, oldest = {};  // [T] I32 of an encoder, see Attention; empty: causal
 };
 // Self-attention of normalized x [T, hidden]; sets `out` to the projected result or adds it.
 void add_attention(ProgramBuilder& builder, const TransformerParams& params,

@@ -180,6 +180,7 @@ TensorView Decoder::forward(ProgramBuilder& builder, const StepInputs& inputs,
   const TensorView last = builder.scratch({rows, hidden});
   builder.add(GatherRows{.table = x, .ids = inputs.logit_rows, .out = last});
   add_norm(builder, last, output_norm_, params_.norm_eps, last);
+  if (inputs.wants_hidden) return last;
   const TensorView logits = builder.scratch({rows, info_.vocab_size});
   add_linear(builder, last, output_, logits);
   if (settings_.logit_scale != 1.0f || settings_.logit_soft_cap > 0.0f) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct KvLayerShape {
   int64_t elements() const { return num_heads * (values_in_keys ? k_dim : k_dim + v_dim); }
 };
 
+// How the hidden states of a text's tokens become one vector, in GGUF's numbering.
+enum class Pooling { kNone = 0, kMean = 1, kCls = 2, kLast = 3, kRank = 4 };
+
 struct ModelInfo {
   std::string architecture;
   std::string name;  // general.name, may be empty
@@ -35,18 +39,28 @@ struct ModelInfo {
   int64_t weight_bytes = 0;     // of the tensors in use
   int64_t bytes_per_token = 0;  // weights read to produce one token
   std::vector<KvLayerShape> kv_layers;
+  // An encoder: tokens attend to each other both ways, so a text is run whole, in one step, and
+  // gives hidden states only.
+  bool is_encoder = false;
+  int64_t reach = 0;  // positions to either side in an encoder's local layers, 0: none such
+  int64_t position_limit = 0;           // positions it has embeddings for, 0: no limit
+  std::optional<Pooling> pooling = {};  // where the file says so
 };
 
 // The inputs of one step, written by the engine before the program runs. T tokens of S sequences,
 // of which L rows want logits.
 struct StepInputs {
-  TensorView tokens;      // [T] I32
-  TensorView positions;   // [T] I32
-  TensorView slots;       // [T] I64, see StoreKv
-  TensorView seq_start;   // [S + 1] I32
-  TensorView page_table;  // [S, max_pages] I32
-  TensorView logit_rows;  // [L] I32: indices of tokens
-  int64_t context = 0;    // positions a sequence may have in this engine
+  TensorView tokens;          // [T] I32
+  TensorView positions;       // [T] I32
+  TensorView slots;           // [T] I64, see StoreKv
+  TensorView seq_start;       // [S + 1] I32
+  TensorView page_table;      // [S, max_pages] I32
+  TensorView logit_rows;      // [L] I32: indices of tokens
+  bool wants_hidden = false;  // the final hidden states of logit_rows, in place of logits
+  // Of encoders: for each token, [T] I32, the last position of its sequence, and the first and last
+  // within ModelInfo::reach.
+  TensorView seq_last = {}, near_first = {}, near_last = {};
+  int64_t context = 0;  // positions a sequence may have in this engine
 };
 
 struct KvLayer {
@@ -59,8 +73,9 @@ class Model {
   const ModelInfo& info() const { return info_; }
   const TensorDirectory& file() const { return *file_; }
 
-  // Appends the pass to `builder` and returns the logits, [L, vocab] F32 in scratch. Shapes that do
-  // not fit are reported by builder.finish().
+  // Appends the pass to `builder` and returns the logits, [L, vocab] F32 in scratch, or where the
+  // inputs want them the normalized hidden states, [L, hidden]. Shapes that do not fit are reported
+  // by builder.finish().
   virtual TensorView forward(ProgramBuilder& builder, const StepInputs& inputs,
                              const std::vector<KvLayer>& cache) const = 0;
 

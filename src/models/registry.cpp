@@ -20,10 +20,12 @@ Status check_small_file(const TensorDirectory& file) {
 std::span<const Architecture> architectures() {
   static constexpr Architecture kArchitectures[] = {
       {"arcee", load_arcee},
+      {"bert", load_bert},
       {"cohere2", load_cohere2},
       {"deepseek2", load_deepseek2},
       {"ernie4_5", load_ernie4_5},
       {"ernie4_5-moe", load_ernie4_5_moe},
+      {"eurobert", load_eurobert},
       {"exaone4", load_exaone4},
       {"gemma", load_gemma},
       {"gemma2", load_gemma2},
@@ -38,6 +40,7 @@ std::span<const Architecture> architectures() {
       {"jais2", load_jais2},
       {"llama", load_llama},
       {"minimax-m2", load_minimax_m2},
+      {"modern-bert", load_modern_bert},
       {"nemotron", load_nemotron},
       {"olmo2", load_olmo2},
       {"olmoe", load_olmoe},

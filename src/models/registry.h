@@ -18,10 +18,12 @@ std::span<const Architecture> architectures();
 
 using ModelFile = std::shared_ptr<const TensorDirectory>;
 Result<std::unique_ptr<Model>> load_arcee(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_bert(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_cohere2(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_deepseek2(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_ernie4_5(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_ernie4_5_moe(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_eurobert(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_exaone4(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_gemma(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_gemma2(ModelFile file, Backend& backend);
@@ -36,6 +38,7 @@ Result<std::unique_ptr<Model>> load_hunyuan_dense(ModelFile file, Backend& backe
 Result<std::unique_ptr<Model>> load_jais2(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_llama(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_minimax_m2(ModelFile file, Backend& backend);
+Result<std::unique_ptr<Model>> load_modern_bert(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_nemotron(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_olmo2(ModelFile file, Backend& backend);
 Result<std::unique_ptr<Model>> load_olmoe(ModelFile file, Backend& backend);

@@ -94,6 +94,10 @@ Status WeightLoader::begin(const std::string& arch, int64_t hidden, int64_t laye
   info_.hidden_size = hidden;
   info_.num_layers = layers;
   info_.trained_context = trained_context;
+  const std::string pooling = arch + ".pooling_type";
+  if (file_.metadata().contains(pooling)) {
+    info_.pooling = static_cast<Pooling>(TRY(file_.metadata().get_int(pooling, 0, 4)));
+  }
   return {};
 }
 

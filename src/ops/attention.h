@@ -7,7 +7,9 @@ namespace realm {
 
 // Causal grouped-query attention of a flat batch over the paged cache, with an online softmax
 // (Dao et al. 2022; paged as in Kwon et al. 2023). Token t of sequence s at position p attends to
-// the cached positions max(0, p - window + 1) .. p.
+// the cached positions max(0, p - window + 1) .. p. With `oldest` it attends to oldest[t] .. p, and
+// p is what the caller says: an encoder, whose tokens see each other both ways, gives the last
+// position of the token's view there instead of its own.
 //
 // In multi-head latent attention (DeepSeek-AI 2024) values are the first columns of keys: v_cache
 // is then a view of k_cache's memory with its strides and a smaller last dimension.
@@ -30,6 +32,7 @@ struct Attention {
   TensorView page_table;   // [sequences, max_pages] I32
   TensorView sinks = {};   // [heads] F32 logits that take part in the softmax only, or empty
   TensorView slopes = {};  // [heads] F32: adds slope * (key's position - own) (ALiBi), or empty
+  TensorView oldest = {};  // [tokens] I32 in 0..positions[t], ascending in a sequence, or empty
   TensorView out;          // [tokens, heads, v_dim] F32, contiguous
   float scale = 1.0f;
   float soft_cap = 0.0f;  // > 0: s -> soft_cap * tanh(s / soft_cap)
@@ -38,7 +41,8 @@ struct Attention {
   template <typename F>
   void visit(F&& f) {
     f(q, false), f(k_cache, false), f(v_cache, false), f(positions, false), f(seq_start, false);
-    f(page_table, false), f(sinks, false), f(slopes, false), f(out, true);
+    f(page_table, false), f(sinks, false), f(slopes, false), f(oldest, false);
+    f(out, true);
   }
 };
 

@@ -19,6 +19,7 @@ struct Setup {
   DType cache = DType::kF16;
   float soft_cap = 0;
   int64_t window = 0;
+  int32_t reach = -1;  // of an encoder's tokens to either side; -1: causal
   bool sinks = false, slopes = false;
   int64_t q_gap = 0;            // bytes between the tokens of q
   bool values_in_keys = false;  // the first v_dim columns of them
@@ -39,10 +40,14 @@ OpCase make_attention(const Setup& s) {
   num_pages = std::max(num_pages, 1);
   // Pages lie anywhere; entries past a sequence's end name none.
   const std::vector<int32_t> pages = b.distinct(num_pages, num_pages);
-  std::vector<int32_t> positions, seq_start = {0}, page_table;
+  std::vector<int32_t> positions, oldest, seq_start = {0}, page_table;
   size_t next_page = 0;
   for (const Run& run : s.runs) {
-    for (int32_t t = 0; t < run.tokens; ++t) positions.push_back(run.cached + t);
+    for (int32_t t = 0; t < run.tokens; ++t) {
+      const int32_t own = run.cached + t, last = run.cached + run.tokens - 1;
+      positions.push_back(s.reach < 0 ? own : std::min(own + s.reach, last));
+      oldest.push_back(std::max(own - s.reach, 0));
+    }
     seq_start.push_back(seq_start.back() + run.tokens);
     for (int32_t p = 0; p < max_pages; ++p) {
       page_table.push_back(p < pages_of(run) ? pages[next_page++] : -1);
@@ -67,6 +72,7 @@ OpCase make_attention(const Setup& s) {
     op.v_cache = b.cache(s.cache, num_pages, s.kv_heads, s.v_dim);
   }
   if (s.sinks) op.sinks = b.floats({s.heads});
+  if (s.reach >= 0) op.oldest = b.ints(oldest);
   if (s.slopes) op.slopes = b.floats({s.heads}, {}, 0.1f);
   return b.finish(op);
 }
@@ -136,6 +142,9 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
   add("slopes", {.runs = {{70, 40}, {0, 2}}, .slopes = true});
   add("slopes, seven heads for one",
       {.runs = {{33, 20}}, .heads = 14, .kv_heads = 2, .slopes = true});
+  add("both ways", {.runs = {{0, 40}, {0, 1}, {0, 97}}, .reach = 4096});
+  add("both ways within reach", {.runs = {{0, 150}, {0, 5}}, .kv_heads = 4, .reach = 8});
+  add("both ways over two splits", {.runs = {{0, kAttentionSplit + 40}}, .heads = 2, .reach = 70});
   add("window, cap and sinks, strided q",
       {.runs = {{70, 4}}, .soft_cap = 30.0f, .window = 33, .sinks = true, .q_gap = 256});
   add("nothing", {.runs = {}});

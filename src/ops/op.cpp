@@ -240,6 +240,10 @@ Status check(const Attention& op) {
   if (!op.slopes.empty() && (!is_f32(op.slopes, 1) || op.slopes.dim(0) != op.q.dim(1))) {
     return wrong("attention", "slopes", op.slopes);
   }
+  if (!op.oldest.empty() && (op.oldest.dtype != DType::kI32 || op.oldest.rank != 1 ||
+                             op.oldest.dim(0) != op.q.dim(0) || op.window > 0)) {
+    return wrong("attention", "oldest", op.oldest);
+  }
   if (!is_f32(op.out, 3) || op.out.dim(0) != op.q.dim(0) || op.out.dim(1) != op.q.dim(1) ||
       op.out.dim(2) != op.v_cache.dim(3) || !op.out.is_contiguous()) {
     return wrong("attention", "out", op.out);

@@ -12,21 +12,31 @@ EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool,
               .max_step_tokens = engine_->options().max_step_tokens,
               .max_sequences = engine_->options().max_sequences,
               .max_sampled = engine_->options().max_logit_rows,
-              .vocab_size = engine_->model().info().vocab_size},
+              .vocab_size = engine_->model().info().vocab_size,
+              .generates = !engine_->model().info().is_encoder,
+              .embeds = engine_->options().embeddings,
+              .whole_prompts = engine_->model().info().is_encoder},
       sampler_(*engine_, pool, summaries) {}
 
 Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> out) {
   CHECK(work.size() == out.size());
+  for (StepOutput& output : out) output.status = {};
+  TRY(run_generating(work, out));
+  return run_embedding(work);
+}
+
+Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<StepOutput> out) {
   items_.clear();
   sampled_.clear();
   for (size_t i = 0; i < work.size(); ++i) {
+    if (work[i].pooler != nullptr) continue;
     const bool sampled = work[i].sampler != nullptr;
     items_.push_back({.sequence = work[i].sequence,
                       .tokens = work[i].tokens,
                       .logits = sampled ? WantLogits::kLast : WantLogits::kNone});
     if (sampled) sampled_.push_back(i);
-    out[i].status = {};
   }
+  if (items_.empty()) return {};
   rows_.assign(sampled_.size(), {});
   const auto prepare = [&](int64_t row, int) {
     const StepWork& item = work[sampled_[static_cast<size_t>(row)]];
@@ -51,6 +61,33 @@ Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> o
     StepOutput& output = out[sampled_[row]];
     output.status = std::move(rows_[row].status);
     output.sampled = std::move(rows_[row].sampled);
+  }
+  return {};
+}
+
+// A pass of its own: its output is hidden states. Pieces whose rows are not wanted run along.
+Status EngineRunner::run_embedding(std::span<const StepWork> work) {
+  items_.clear();
+  embedded_.clear();
+  for (size_t i = 0; i < work.size(); ++i) {
+    if (work[i].pooler == nullptr) continue;
+    items_.push_back({.sequence = work[i].sequence,
+                      .tokens = work[i].tokens,
+                      .logits = work[i].pooler->wants(work[i].sequence->length())});
+    embedded_.push_back(i);
+  }
+  if (items_.empty()) return {};
+  const StepHidden hidden = TRY(engine_->step_hidden(items_));
+  size_t at = 0;
+  for (size_t n = 0; n < items_.size(); ++n) {
+    const auto count = static_cast<int64_t>(items_[n].tokens.size());
+    const int64_t rows = items_[n].logits == WantLogits::kAll    ? count
+                         : items_[n].logits == WantLogits::kLast ? 1
+                                                                 : 0;
+    const auto size = static_cast<size_t>(rows * hidden.size);
+    work[embedded_[n]].pooler->add(items_[n].sequence->length() - count,
+                                   hidden.values.subspan(at, size), hidden.size);
+    at += size;
   }
   return {};
 }

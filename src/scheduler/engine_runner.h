@@ -25,6 +25,9 @@ class EngineRunner final : public StepRunner {
   Status run(std::span<const StepWork> work, std::span<StepOutput> out) override;
 
  private:
+  Status run_generating(std::span<const StepWork> work, std::span<StepOutput> out);
+  Status run_embedding(std::span<const StepWork> work);
+
   std::unique_ptr<Engine> engine_;
   ThreadPool* pool_;
   RunnerLimits limits_;
@@ -32,6 +35,7 @@ class EngineRunner final : public StepRunner {
   std::vector<StepItem> items_;
   std::vector<size_t> sampled_;  // the pieces of work that want a token, in order
   std::vector<StepSampler::Row> rows_;
+  std::vector<size_t> embedded_;  // the pieces of work that want a vector
 };
 
 }  // namespace realm

@@ -27,6 +27,11 @@ struct LiveRequest {
         sequence(pool),
         tokens(std::move(request.prompt)),
         prompt_tokens(static_cast<int64_t>(tokens.size())) {
+    if (request.embed) {
+      request.cache_prompt = false;
+      pooler.emplace(*request.embed);
+      return;
+    }
     for (const Token token : tokens) sampler.accept_prompt(token);
   }
 
@@ -35,7 +40,7 @@ struct LiveRequest {
   // Tokens that are not in the cache yet. One of them is what decoding runs each step.
   int64_t num_to_run() const { return static_cast<int64_t>(tokens.size()) - sequence.length(); }
   bool in_prefill() const { return num_to_run() > 1 || generated == 0; }
-  bool wants_token() const { return request.max_tokens != 0; }
+  bool wants_token() const { return request.max_tokens != 0 && !pooler; }
 
   const RequestId id;
   Request request;
@@ -45,6 +50,7 @@ struct LiveRequest {
   std::vector<Token> tokens;  // prompt and generated; the cache holds a prefix of them
   const int64_t prompt_tokens;
   int64_t generated = 0;
+  std::optional<Pooler> pooler = {};  // where an embedding is wanted
 
   Tenant* tenant = nullptr;
   State state = State::kWaiting;

@@ -44,6 +44,12 @@ Status Planner::check(const Request& request, const RunnerLimits& limits, int32_
   if (policy.max_running <= 0) {
     return Error{ErrorCode::kInvalidArgument, "this tenant may run no requests"};
   }
+  if (request.embed && !limits.embeds) {
+    return Error{ErrorCode::kUnsupported, "this model gives no embeddings"};
+  }
+  if (!request.embed && !limits.generates) {
+    return Error{ErrorCode::kUnsupported, "this model makes embeddings and no text"};
+  }
   for (const Token token : request.prompt) {
     if (token < 0 || token >= limits.vocab_size) {
       return Error{ErrorCode::kInvalidArgument, "token id " + std::to_string(token) +
@@ -282,7 +288,7 @@ void Planner::fill_work(const StepPace& pace) {
   for (LiveRequest* request : prefills_) {
     int64_t count = std::min(left, request->num_to_run());
     if (count == request->num_to_run() && request->wants_token() && !ready(*request)) --count;
-    if (count <= 0) continue;
+    if (count <= 0 || (limits_.whole_prompts && count < request->num_to_run())) continue;
     add_work(*request, count);
     plan_.prefill_tokens += count;
     left -= count;
@@ -297,7 +303,8 @@ void Planner::add_work(LiveRequest& request, int64_t count) {
        .tokens = std::span(request.tokens).subspan(begin, static_cast<size_t>(count)),
        .adapter = request.request.adapter,
        .sampler = sample ? &request.sampler : nullptr,
-       .constraint = sample ? request.request.constraint.get() : nullptr});
+       .constraint = sample ? request.request.constraint.get() : nullptr,
+       .pooler = request.pooler ? &*request.pooler : nullptr});
   plan_.requests.push_back(&request);
 }
 
@@ -349,7 +356,12 @@ void Planner::commit(std::span<const StepOutput> out, double now) {
     keep_computed_pages(request);
     if (work.sampler != nullptr) {
       take_token(request, out[i].sampled);
-    } else if (request.num_to_run() == 0) {
+    } else if (request.num_to_run() > 0) {
+      continue;
+    } else if (request.pooler) {
+      request.outcome.embedding = request.pooler->result();
+      finish(request, FinishReason::kStop);
+    } else {
       finish(request, FinishReason::kLength);  // no tokens were asked for
     }
   }

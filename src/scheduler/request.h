@@ -15,6 +15,7 @@
 #include "base/tenant_id.h"
 #include "base/token.h"
 #include "engine/finish_reason.h"
+#include "engine/pooler.h"
 #include "engine/sampling/sampler.h"
 
 namespace realm {
@@ -58,6 +59,9 @@ struct Request {
   int64_t max_tokens = -1;              // -1: until a stop token or the context is full
   std::vector<Token> stop_tokens = {};  // empty: end-of-generation tokens are ordinary ones
   std::unique_ptr<TokenConstraint> constraint = nullptr;
+  // Makes no tokens but the prompt's vector, Outcome::embedding. The prefix cache is left alone: it
+  // keeps no hidden states.
+  std::optional<Pooling> embed = {};
 
   Priority priority = Priority::kNormal;
   std::optional<std::chrono::steady_clock::time_point> deadline = {};
@@ -80,8 +84,9 @@ struct Outcome {
   std::optional<Error> error = {};       // where finish is kError
   std::optional<Token> stop_token = {};  // where one of Request::stop_tokens ended it
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;     // of the prompt, at the first start
-  int64_t generated_tokens = 0;  // the stop token included
+  int64_t cached_tokens = 0;          // of the prompt, at the first start
+  int64_t generated_tokens = 0;       // the stop token included
+  std::vector<float> embedding = {};  // where Request::embed was set and finish is kStop
   int32_t preemptions = 0;
   double queue_seconds = 0;    // submit to first step
   double prefill_seconds = 0;  // first step to first token

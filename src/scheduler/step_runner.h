@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "base/token.h"
 #include "engine/page_pool.h"
+#include "engine/pooler.h"
 #include "engine/sampling/sampler.h"
 #include "engine/sequence.h"
 #include "scheduler/request.h"
@@ -22,6 +23,9 @@ struct RunnerLimits {
   int64_t max_sequences;    // of one step
   int64_t max_sampled;      // sequences of one step that want a token
   int64_t vocab_size;
+  bool generates = true;       // makes tokens
+  bool embeds = false;         // makes vectors of prompts
+  bool whole_prompts = false;  // a prompt has to be run in one step
 };
 
 // Tokens of one sequence to run now; room for them is reserved.
@@ -31,6 +35,7 @@ struct StepWork {
   AdapterId adapter;
   const Sampler* sampler;       // null: no token is wanted yet (more of the prompt follows)
   TokenConstraint* constraint;  // may be null
+  Pooler* pooler = nullptr;     // takes the tokens' hidden states; then there is no sampler
 };
 
 struct StepOutput {

@@ -132,7 +132,8 @@ TEST_P(GoldenLogits, SameBitsHoweverTheyAreComputed) {
     EXPECT_EQ(logits_of(*golden, {.chunk = 7, .threads = 2, .kv_type = kv}), expected);
     EXPECT_EQ(logits_of(*golden, {.threads = 2, .kv_type = kv}), expected);
     EXPECT_EQ(logits_of(*golden, {.chunk = 3, .with_neighbours = true, .kv_type = kv}), expected);
-    for (cpu::Isa isa : {cpu::Isa::kScalar, cpu::Isa::kNeon, cpu::Isa::kAvx2, cpu::Isa::kAvx512}) {
+    for (cpu::Isa isa :
+         {cpu::Isa::kScalar, cpu::Isa::kNeon, cpu::Isa::kAvx2, cpu::Isa::kAvx512, cpu::Isa::kAmx}) {
       if (!cpu::has_isa(isa)) continue;
       EXPECT_EQ(logits_of(*golden, {.chunk = 20, .isa = isa, .kv_type = kv}), expected)
           << cpu::isa_name(isa);

@@ -79,6 +79,7 @@ class Plan {
         .num_tokens = piece.num_tokens,
         .num_heads = piece.num_heads,
         .positions = op_.positions.as<const int32_t>() + piece.first_token,
+        .oldest = op_.oldest.empty() ? nullptr : op_.oldest.as<const int32_t>() + piece.first_token,
         .pages = reinterpret_cast<const int32_t*>(op_.page_table.data +
                                                   piece.sequence * op_.page_table.stride[0]),
         .k_cache = bytes(op_.k_cache, piece.kv_head),
@@ -114,7 +115,8 @@ class Plan {
  private:
   void add_tile(int32_t sequence, int32_t token, int32_t count, int32_t head, int32_t num_heads) {
     const int32_t* positions = op_.positions.as<const int32_t>() + token;
-    const int64_t oldest = op_.window > 0 ? std::max<int64_t>(0, positions[0] - op_.window + 1) : 0;
+    int64_t oldest = op_.window > 0 ? std::max<int64_t>(0, positions[0] - op_.window + 1) : 0;
+    if (!op_.oldest.empty()) oldest = op_.oldest.as<const int32_t>()[token];
     const auto first = static_cast<int32_t>(oldest / kAttentionSplit);
     const auto last = static_cast<int32_t>(positions[count - 1] / kAttentionSplit);
     for (int32_t kv = 0; kv < op_.k_cache.dim(1); ++kv) {

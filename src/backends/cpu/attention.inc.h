@@ -249,7 +249,7 @@ void fold_block(const AttentionTile& tile, int first_row, const float* q, const 
     const int token = (first_row + r) / tile.num_heads, head = (first_row + r) % tile.num_heads;
     const int64_t position = tile.positions[token];
     const int64_t end = position + 1 - block.begin;
-    const int64_t first = tile.window > 0 ? end - tile.window : 0;
+    const int64_t first = attention_oldest(tile, token) - block.begin;
     const RowMask mask = {.first = static_cast<int>(first < 0        ? 0
                                                     : first > kBlock ? kBlock
                                                                      : first),
@@ -294,8 +294,7 @@ void pack_queries(const AttentionTile& tile, float* packed) {
 // Whether any of the tile's rows [first, end) sees a position of the block.
 REALM_INLINE bool sees_block(const AttentionTile& tile, int first, int end, int64_t begin) {
   const int64_t latest = tile.positions[(end - 1) / tile.num_heads];
-  const int64_t earliest = tile.positions[first / tile.num_heads];
-  return latest >= begin && (tile.window <= 0 || earliest - tile.window + 1 < begin + kBlock);
+  return latest >= begin && attention_oldest(tile, first / tile.num_heads) < begin + kBlock;
 }
 
 template <CacheType kType>

@@ -14,7 +14,7 @@ TEST(OpCases, EveryInstructionSetGivesTheReferencesBits) {
   auto reference = CpuBackend::create({.num_threads = 1, .isa = Isa::kScalar}).value();
   std::vector<std::unique_ptr<CpuBackend>> tested;
   tested.push_back(CpuBackend::create({.num_threads = 3, .isa = Isa::kScalar}).value());
-  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     if (has_isa(isa)) tested.push_back(CpuBackend::create({.num_threads = 2, .isa = isa}).value());
   }
   for (const CaseRow& row : check_cases()) {

@@ -15,6 +15,7 @@ constexpr size_t kAlignment = 64;
 const Kernels& kernels_of(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::kAmx:  // tiles serve matrix products only
     case Isa::kAvx512:
       return *avx512_kernels();
     case Isa::kAvx2:

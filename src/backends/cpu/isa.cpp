@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace realm::cpu {
@@ -18,6 +20,21 @@ namespace {
 bool supports_f16c() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+// Tiles are 8 KiB of state a thread, which Linux saves only for processes that asked. One answer
+// holds for all threads of the process.
+bool may_use_tiles() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // <asm/prctl.h> of Linux 5.16
+  static const bool granted = ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return granted;
+}
+
+bool supports_amx_int8() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kTile) != 0 &&
+         (edx & kInt8) != 0;
 }
 
 }  // namespace
@@ -34,6 +51,8 @@ bool has_isa(Isa isa) {
       return has_isa(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+    case Isa::kAmx:
+      return has_isa(Isa::kAvx512) && supports_amx_int8() && may_use_tiles();
     case Isa::kNeon:
       return false;
 #elif defined(__aarch64__)
@@ -41,6 +60,7 @@ bool has_isa(Isa isa) {
       return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
     case Isa::kAvx2:
     case Isa::kAvx512:
+    case Isa::kAmx:
       return false;
 #else
     default:
@@ -51,7 +71,7 @@ bool has_isa(Isa isa) {
 }
 
 Isa best_isa() {
-  for (Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kNeon}) {
+  for (Isa isa : {Isa::kAmx, Isa::kAvx512, Isa::kAvx2, Isa::kNeon}) {
     if (has_isa(isa)) return isa;
   }
   return Isa::kScalar;
@@ -67,12 +87,14 @@ const char* isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAmx:
+      return "amx";
   }
   return "?";
 }
 
 Result<Isa> parse_isa(const std::string& name) {
-  for (Isa isa : {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvx512}) {
+  for (Isa isa : {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     if (name != isa_name(isa)) continue;
     if (!has_isa(isa)) {
       return Error{ErrorCode::kUnsupported, "this processor does not have " + name};
@@ -80,7 +102,7 @@ Result<Isa> parse_isa(const std::string& name) {
     return isa;
   }
   return Error{ErrorCode::kInvalidArgument,
-               "instruction set '" + name + "' is not one of scalar, neon, avx2, avx512"};
+               "instruction set '" + name + "' is not one of scalar, neon, avx2, avx512, amx"};
 }
 
 }  // namespace realm::cpu

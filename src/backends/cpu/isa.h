@@ -7,11 +7,12 @@
 
 namespace realm::cpu {
 
-enum class Isa { kScalar, kNeon, kAvx2, kAvx512 };
+enum class Isa { kScalar, kNeon, kAvx2, kAvx512, kAmx };
 
 // The best set that this program was compiled with and this processor has. kAvx512 means F, BW, VL,
-// DQ and VNNI together (Cascade Lake, Zen 4 and later); kAvx2 means AVX2, FMA and F16C; kNeon means
-// ARMv8.2 with dot product.
+// DQ and VNNI together (Cascade Lake, Zen 4 and later); kAmx means those and tiles of 8-bit
+// integers, which the kernel must also grant (Sapphire Rapids and later); kAvx2 means AVX2, FMA and
+// F16C; kNeon means ARMv8.2 with dot product.
 Isa best_isa();
 bool has_isa(Isa isa);
 const char* isa_name(Isa isa);

@@ -18,6 +18,7 @@ struct AttentionTile {
   int64_t q_token_stride, q_head_stride;  // floats
   int num_tokens, num_heads;
   const int32_t* positions;  // [num_tokens], ascending
+  const int32_t* oldest;     // [num_tokens], ascending, or null: by the window
   const int32_t* pages;      // page ids of the sequence
   const uint8_t* k_cache;    // of this KV head: position i of page p at p * page_stride +
   const uint8_t* v_cache;    // i * row_stride
@@ -48,12 +49,17 @@ static constexpr int64_t attention_row_floats(int64_t v_dim) {
 static constexpr int64_t attention_scratch_floats(int64_t rows, int64_t k_dim, int64_t v_dim) {
   return 32 * (k_dim + attention_padded(v_dim)) + rows * k_dim;
 }
+// The first position that a token of the tile attends to; below 0: its text's first.
+static constexpr int64_t attention_oldest(const AttentionTile& tile, int64_t token) {
+  if (tile.oldest != nullptr) return tile.oldest[token];
+  return tile.window > 0 ? tile.positions[token] - tile.window + 1 : 0;
+}
 // The positions of a split that the tile reads, from a block's begin on.
 struct AttentionSpan {
   int64_t begin, end;
 };
 static constexpr AttentionSpan attention_span(const AttentionTile& tile, int64_t split) {
-  const int64_t oldest = tile.window > 0 ? tile.positions[0] - tile.window + 1 : 0;
+  const int64_t oldest = attention_oldest(tile, 0);
   const int64_t first = oldest > 0 ? oldest / 32 * 32 : 0;
   const int64_t begin = split * tile.split_positions, end = begin + tile.split_positions;
   const int64_t latest = tile.positions[tile.num_tokens - 1] + 1;

@@ -204,6 +204,8 @@ void float_rows(Context& context, const MatMul& op, const MatMul::Part& part, in
 const MatMulKernels& matmul_kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::kAmx:
+      return *amx_matmul_kernels();
     case Isa::kAvx512:
       return *avx512_matmul_kernels();
     case Isa::kAvx2:

@@ -87,6 +87,7 @@ const MatMulKernels* scalar_matmul_kernels();
 #if defined(__x86_64__)
 const MatMulKernels* avx2_matmul_kernels();
 const MatMulKernels* avx512_matmul_kernels();
+const MatMulKernels* amx_matmul_kernels();
 #elif defined(__aarch64__)
 const MatMulKernels* neon_matmul_kernels();
 #endif

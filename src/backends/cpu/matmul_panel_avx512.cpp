@@ -7,6 +7,7 @@
 
 #include "backends/cpu/matmul_avx512.h"
 #include "backends/cpu/row_codes_avx512.h"
+#include "backends/cpu/transpose_avx512.h"
 
 namespace realm::cpu::avx512 {
 namespace {
@@ -30,40 +31,13 @@ struct Scratch {
   RowCodes rows[16];
 };
 
-// Transposes a 16 x 16 matrix of dwords.
-inline __attribute__((always_inline)) void transpose(__m512i* r) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
-}
-
 // Fills a panel from the unpacked stretches of sixteen rows; k a multiple of 32.
 void interleave(const RowCodes* rows, const CodeShape& shape, int64_t k, Panel& panel) {
   const __m512i bias = _mm512_set1_epi8(static_cast<char>(0x80));
   for (int64_t begin = 0; begin < k; begin += 64) {
     __m512i r[16];
     for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(rows[i].codes + begin);
-    transpose(r);
+    transpose_16x16(r);
     // A stretch may end in half a register; the other half is never read back.
     for (int q = 0; q < 16; ++q) _mm512_store_si512(panel.codes[begin / 4 + q], r[q]);
     for (int first = 0; first < 64; first += shape.sub) {

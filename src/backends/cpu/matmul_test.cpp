@@ -31,7 +31,7 @@ std::vector<const BlockFormat*> integer_formats() {
 
 std::vector<Isa> fast_isas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
+  for (Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAmx, Isa::kNeon}) {
     if (has_isa(isa)) isas.push_back(isa);
   }
   return isas;

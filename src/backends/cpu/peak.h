@@ -1,7 +1,7 @@
 // What one core's integer multiply-adds reach on an instruction set, with nothing else to do: the
 // scale that matrix products are measured against. Bytes times bytes, two operations a product, in
 // the form that the kernels use (AVX2: products added in 16 bits; AVX-512 and NEON: dot products in
-// 32).
+// 32; AMX: products of tiles).
 #pragma once
 
 #include <stdint.h>
@@ -16,6 +16,7 @@ double run_peak_loop(Isa isa, int64_t rounds);
 #if defined(__x86_64__)
 double avx2_peak_loop(int64_t rounds);
 double avx512_peak_loop(int64_t rounds);
+double amx_peak_loop(int64_t rounds);
 #elif defined(__aarch64__)
 double neon_peak_loop(int64_t rounds);
 #endif

@@ -52,7 +52,8 @@ Errors errors_of(const Attention& op) {
     const auto* pages = op.page_table.as<const int32_t>() + s * op.page_table.dim(1);
     for (int64_t t = op.seq_start.as<int32_t>()[s]; t < op.seq_start.as<int32_t>()[s + 1]; ++t) {
       const int64_t last = op.positions.as<int32_t>()[t];
-      const int64_t first = op.window > 0 ? std::max<int64_t>(0, last - op.window + 1) : 0;
+      int64_t first = op.window > 0 ? std::max<int64_t>(0, last - op.window + 1) : 0;
+      if (!op.oldest.empty()) first = op.oldest.as<int32_t>()[t];
       for (int64_t h = 0; h < heads; ++h) {
         const auto q = row_at(op.q, {t, h});
         std::vector<double> weights;

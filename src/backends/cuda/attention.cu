@@ -42,8 +42,9 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
     acc[i] = 0.0f;
   }
   const int position = a.positions[token];
-  const int first =
+  int first =
       a.window > 0 && position - a.window + 1 > 0 ? static_cast<int>(position - a.window + 1) : 0;
+  if (a.oldest != nullptr) first = max(first, a.oldest[token]);
   float running_max = -INFINITY, running_sum = 0.0f;
   for (int p = first + warp; p <= position; p += kWarps) {
     const int64_t page = pages[p / kPageTokens];

@@ -18,6 +18,8 @@ void count_tokens(Call& call);
 // ollama.
 void ollama_chat(Call& call);
 void ollama_generate(Call& call);
+void ollama_embed(Call& call);
+void ollama_embeddings(Call& call);
 void ollama_tags(Call& call);
 void ollama_show(Call& call);
 void ollama_version(Call& call);

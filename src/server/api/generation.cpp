@@ -9,6 +9,9 @@
 namespace realm::server {
 namespace {
 
+// A list of texts to embed may be longer than any queue: so many are in the scheduler at once.
+constexpr size_t kMaxEmbedding = 32;
+
 // How far an outcome is from what the client wanted; a request's is its choices' worst.
 int severity(FinishReason reason) {
   switch (reason) {
@@ -34,7 +37,6 @@ int severity(FinishReason reason) {
 struct Generation::Ledger {
   std::mutex mutex;
   size_t open = 1;  // sequences not ended, and one while submission goes on
-  bool any = false;
   Usage usage;
   FinishReason worst = FinishReason::kStop;
   double run_seconds = 0;
@@ -153,7 +155,7 @@ std::optional<ApiError> Generation::start(GenerationSpec spec, Authenticator& au
   Demand demand{.prompt_tokens = 0,
                 .max_tokens = kept.max_tokens,
                 .context = kept.model->context,
-                .sequences = static_cast<int64_t>(kept.prompts.size()) * kept.choices};
+                .sequences = static_cast<int64_t>(generation->num_choices())};
   for (const auto& prompt : kept.prompts) {
     demand.prompt_tokens += static_cast<int64_t>(prompt.size());
   }
@@ -164,7 +166,7 @@ std::optional<ApiError> Generation::start(GenerationSpec spec, Authenticator& au
   if (granted.max_tokens < 0) granted.max_tokens = generation->ledger_->admission->max_tokens();
   granted.priority = std::min(granted.priority, granted.principal.priority_max);
   out = generation;
-  return generation->submit_all();
+  return generation->submit_some();
 }
 
 Request Generation::request_for(size_t choice) const {
@@ -177,6 +179,7 @@ Request Generation::request_for(size_t choice) const {
                   .sampling = spec_.sampling,
                   .token_text = [&tokenizer](Token token) { return tokenizer.piece(token); },
                   .max_tokens = spec_.max_tokens,
+                  .embed = spec_.embed,
                   .priority = spec_.priority};
   request.sampling.seed += choice % per_prompt;
   if (!spec_.ignore_end) {
@@ -185,42 +188,57 @@ Request Generation::request_for(size_t choice) const {
   return request;
 }
 
-std::optional<ApiError> Generation::submit_all() {
-  const size_t count = spec_.prompts.size() * static_cast<size_t>(spec_.choices);
+// As many as may run at once; called again whenever one has ended.
+std::optional<ApiError> Generation::submit_some() {
+  const size_t count = num_choices();
   std::optional<ApiError> refusal;
-  for (size_t i = 0; i < count && !refusal; ++i) {
+  while (!silent_ && !refusal && choices_.size() < count) {
+    if (spec_.embed && running_ >= kMaxEmbedding) return std::nullopt;
     auto pipeline = TextPipeline::create(*spec_.model->tokenizer, spec_.stop, spec_.include_stop);
     if (!pipeline.ok()) {
       refusal = api_error(pipeline.error());
       refusal->param = "stop";
       break;
     }
-    auto choice = std::make_shared<Choice>(shared_from_this(), i, std::move(pipeline).value(),
-                                           !spec_.stop.empty());
+    auto choice = std::make_shared<Choice>(shared_from_this(), choices_.size(),
+                                           std::move(pipeline).value(), !spec_.stop.empty());
     {
       const std::lock_guard lock(ledger_->mutex);
       ++ledger_->open;
     }
-    const auto id = spec_.model->scheduler->submit(request_for(i), choice);
+    const auto id = spec_.model->scheduler->submit(request_for(choices_.size()), choice);
     if (id.ok()) {
       choice->id = *id;
       choices_.push_back(std::move(choice));
+      ++running_;
       continue;
     }
-    const std::lock_guard lock(ledger_->mutex);
-    --ledger_->open;
+    {
+      const std::lock_guard lock(ledger_->mutex);
+      --ledger_->open;
+    }
+    // With some of its own in the queue, a list of texts waits for room.
+    if (spec_.embed && running_ > 0 && id.error().code == ErrorCode::kExhausted) {
+      return std::nullopt;
+    }
     refusal = api_error(id.error());
     if (refusal->status == 429) {
       refusal->retry_after_s = static_cast<int>(spec_.model->scheduler->retry_after().count());
     }
   }
   if (refusal) cancel();
+  submission_done();
+  return refusal;
+}
+
+// No more will be submitted.
+void Generation::submission_done() {
+  if (!std::exchange(submitting_, false)) return;
   // The last one to end may have done so already.
   std::unique_lock lock(ledger_->mutex);
-  if (--ledger_->open > 0) return refusal;
+  if (--ledger_->open > 0) return;
   lock.unlock();
   if (!choices_.empty()) all_ended();
-  return refusal;
 }
 
 void Generation::cancel() {
@@ -228,6 +246,7 @@ void Generation::cancel() {
   for (const auto& choice : choices_) {
     if (!choice->ended) spec_.model->scheduler->cancel(*choice->id);
   }
+  submission_done();
 }
 
 void Generation::set_paused(bool paused) {
@@ -288,6 +307,7 @@ void Generation::all_ended() {
 }
 
 void Generation::choice_ended(size_t choice, const Outcome& outcome) {
+  --running_;
   if (silent_) return;
   switch (outcome.finish) {
     case FinishReason::kError:
@@ -309,7 +329,10 @@ void Generation::choice_ended(size_t choice, const Outcome& outcome) {
   observer_->on_choice_end({.choice = choice,
                             .reason = outcome.finish,
                             .stop_text = choices_[choice]->stop_text(),
-                            .generated_tokens = outcome.generated_tokens});
+                            .generated_tokens = outcome.generated_tokens,
+                            .embedding = outcome.embedding});
+  if (!submitting_) return;
+  if (auto refusal = submit_some()) fail(std::move(*refusal));
 }
 
 void Generation::fail(ApiError error) {

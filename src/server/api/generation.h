@@ -33,6 +33,7 @@ struct GenerationSpec {
   Priority priority = Priority::kNormal;
   std::string cache_salt = {};
   bool cache_prompt = true;
+  std::optional<Pooling> embed = {};  // the prompts' vectors and no text
 };
 
 struct TokenReport {
@@ -54,6 +55,7 @@ struct ChoiceEnd {
   FinishReason reason;
   std::optional<std::string> stop_text = {};  // the stop string that was met
   int64_t generated_tokens = 0;
+  std::vector<float> embedding = {};  // where spec.embed was set
 };
 
 struct Usage {
@@ -93,7 +95,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   struct Ledger;
 
   Generation(GenerationSpec spec, IoLoop& loop, std::unique_ptr<GenerationObserver> observer);
-  std::optional<ApiError> submit_all();
+  std::optional<ApiError> submit_some();
+  void submission_done();
   Request request_for(size_t choice) const;
   // On the scheduler's thread.
   void sequence_ended(size_t choice, const Outcome& outcome, const TokenLatencies& latencies);
@@ -101,11 +104,14 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void choice_ended(size_t choice, const Outcome& outcome);
   void all_ended();
   void fail(ApiError error);
+  size_t num_choices() const { return spec_.prompts.size() * static_cast<size_t>(spec_.choices); }
 
   GenerationSpec spec_;
   IoLoop& loop_;
   std::unique_ptr<GenerationObserver> observer_;
-  std::vector<std::shared_ptr<Choice>> choices_;
+  std::vector<std::shared_ptr<Choice>> choices_;  // those submitted
+  size_t running_ = 0;                            // of them
+  bool submitting_ = true;                        // more will follow
   std::unique_ptr<Ledger> ledger_;
   bool silent_ = false;  // the observer has heard its last word
   bool paused_ = false;

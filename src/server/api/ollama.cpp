@@ -9,6 +9,7 @@
 #include "server/api/chat_messages.h"
 #include "server/api/endpoints.h"
 #include "server/api/generation_fields.h"
+#include "server/api/ollama_names.h"
 #include "server/api/whole_answer.h"
 
 namespace realm::server {
@@ -102,13 +103,6 @@ class OllamaWhole final : public WholeAnswer {
 
   const Answer answer_;
 };
-
-// "name:latest" is "name".
-std::string plain_name(std::string name) {
-  constexpr std::string_view kLatest = ":latest";
-  if (name.ends_with(kLatest)) name.resize(name.size() - kLatest.size());
-  return name;
-}
 
 // The request's "options", over ollama's defaults.
 void read_options(FieldReader& fields, GenerationSpec& spec) {
@@ -311,7 +305,10 @@ void ollama_show(Call& call) {
   json.integer("general.parameter_count", model->num_parameters);
   json.integer(model->architecture + ".context_length", model->context);
   json.integer(model->architecture + ".vocab_size", model->vocab_size).end_object();
-  json.key("capabilities").begin_array().text("completion").end_array();
+  json.key("capabilities").begin_array();
+  if (model->generates) json.text("completion");
+  if (model->pooling) json.text("embedding");
+  json.end_array();
   call.respond(json.end_object().str());
 }
 

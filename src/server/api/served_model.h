@@ -28,7 +28,10 @@ struct ServedModel {
   int64_t size_bytes = 0;
   int64_t context = 0;
   int64_t vocab_size = 0;
-  std::shared_ptr<const void> owner;  // the loaded file, weights and backend
+  bool generates = true;  // false: an encoder, which gives embeddings alone
+  int64_t embedding_size = 0;
+  std::optional<Pooling> pooling = {};  // none: it gives no embeddings
+  std::shared_ptr<const void> owner;    // the loaded file, weights and backend
   const Tokenizer* tokenizer = nullptr;
   std::optional<PromptTemplate> prompts;  // none: the model knows no conversations
   std::unique_ptr<Scheduler> scheduler;

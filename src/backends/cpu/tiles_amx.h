@@ -1,0 +1,53 @@
+// Tile instructions with the tile's number as a template argument, which the compilers' intrinsics
+// do not take, and with the effects on memory stated, which some of theirs leave out.
+#pragma once
+
+#include <stdint.h>
+#include <string.h>
+
+namespace realm::cpu::amx {
+
+#define REALM_TILE_INLINE static inline __attribute__((always_inline))
+
+// Tiles 0..3 hold sums, 4 and 5 weights, 6 and 7 tokens; products are over `k` bytes of a row.
+// Tiles are released when it goes, so that the kernel has no state of them to save.
+class TileSession {
+ public:
+  explicit TileSession(int k) {
+    struct alignas(64) Config {
+      uint8_t palette, start_row, reserved[14];
+      uint16_t row_bytes[16];
+      uint8_t rows[16];
+    } config;
+    memset(&config, 0, sizeof(config));
+    config.palette = 1;
+    for (int i = 0; i < 8; ++i) {
+      config.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? k : 64);
+      config.rows[i] = static_cast<uint8_t>(i >= 6 ? k / 4 : 16);
+    }
+    asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
+  }
+  ~TileSession() { asm volatile("tilerelease"); }
+  TileSession(const TileSession&) = delete;
+  TileSession& operator=(const TileSession&) = delete;
+};
+
+template <int kTile>
+REALM_TILE_INLINE void tile_zero() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(kTile));
+}
+template <int kTile>
+REALM_TILE_INLINE void tile_load(const void* from, int64_t stride) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(kTile) : "memory");
+}
+template <int kTile>
+REALM_TILE_INLINE void tile_store(void* to) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(int64_t{64}), "i"(kTile) : "memory");
+}
+// sums += weights * tokens
+template <int kSums, int kWeights, int kTokens>
+REALM_TILE_INLINE void tile_multiply() {
+  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kWeights), "i"(kTokens));
+}
+
+}  // namespace realm::cpu::amx
