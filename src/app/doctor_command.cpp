@@ -70,6 +70,8 @@ Result<DoctorReport> examine(std::vector<SettingInForce> settings) {
                       .machine = examine_machine(),
                       .instruction_sets = {},
                       .bandwidth = {},
+                      .gpu = {},
+                      .gpu_problem = {},
                       .embedded_model = describe_embedded_model(),
                       .settings = std::move(settings),
                       .findings = {}};
