@@ -161,6 +161,13 @@ void matmul_cases(std::vector<CaseRow>& rows) {
     product(rows, name + " accumulate, strided",
             {{type, type}, {31, 64}, 9, 256, false, true, {4, 0}, {8, 0}, odd_place(type)});
   }
+  // Quantizers mix types in one layer; the parts of an op may want activations in different groups.
+  for (const int64_t tokens : {3, 40, 100}) {
+    product(rows, "parts of mixed types" + count(", tokens", tokens),
+            {{kIQ4_NL, kQ5_K, kQ8_0}, {64, 33, 32}, tokens, 512});
+    product(rows, "parts of mixed types, K-quants first" + count(", tokens", tokens),
+            {{kQ6_K, kQ4_0, kF16}, {64, 33, 32}, tokens, 512});
+  }
   // Long rows and many tokens, for kernels that keep several pieces of both on their way.
   for (const DType type : {kF16, kBF16, kQ8_0, kQ4_0, kQ4_K, kQ5_K, kQ6_K, kIQ4_XS}) {
     const std::string name = find_block_format(type)->name;
