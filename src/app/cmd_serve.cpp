@@ -60,7 +60,8 @@ Result<ServingOptions> serving_options(const Settings& settings,
   options.parallel = *settings.find_int("parallel");
   options.cache_tokens = settings.find_int("cache-tokens").value_or(0);
   options.max_queued = *settings.find_int("queue");
-  options.step_tokens = *settings.find_int("step-tokens");
+  options.step_tokens = settings.find_int("step-tokens").value_or(0);
+  options.gpu_memory = *settings.find_float("gpu-memory");
   options.listen = {.host = *settings.find_text("host"),
                     .port = static_cast<uint16_t>(*settings.find_int("port")),
                     .unix_path = settings.find_text("unix").value_or(""),

@@ -94,10 +94,14 @@ std::vector<SettingRow> server_rows() {
       {"tls-key", kText, "", "FILE", 0, 0, "PEM key of the certificate"},
       {"parallel", kInt, "32", "N", 1, 1024, "requests of one model that run at once"},
       {"cache-tokens", kInt, "", "TOKENS", 1, 0x1p28,
-       "KV cache of each model, for all its requests; a quarter of the free memory unless set, "
-       "between one context and one for each parallel request"},
+       "KV cache of each model, for all its requests; a quarter of the free memory unless set, or "
+       "what "
+       "--gpu-memory leaves, between one context and one for each parallel request"},
+      {"gpu-memory", kFloat, "0.9", "SHARE", 0.01, 1,
+       "part of the GPU's memory that may be in use once a model and its cache are loaded"},
       {"queue", kInt, "1024", "N", 0, 1e6, "requests that may wait for each model"},
-      {"step-tokens", kInt, "512", "N", 1, 65536, "most tokens of one step of a model"},
+      {"step-tokens", kInt, "", "N", 1, 65536,
+       "most tokens of one step of a model; 512 unless set, 2048 on a GPU"},
       {"io-threads", kInt, "1", "N", 1, 64, "threads for connections"},
       {"connections", kInt, "8192", "N", 1, 1e6, "connections open at once"},
       {"max-body-mb", kInt, "8", "N", 1, 1024, "largest body of a request"},

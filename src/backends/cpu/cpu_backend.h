@@ -59,11 +59,13 @@ Status run(Context&, const Scale&);
 Status run(Context&, const Copy&);
 Status run(Context&, const CopyPages&);
 Status run(Context&, const ArgMax&);
+Status run(Context&, const TopCandidates&);
 
 class CpuBackend final : public Backend {
  public:
   static Result<std::unique_ptr<CpuBackend>> create(const CpuOptions& options);
 
+  bool is_host() const override { return true; }
   std::string name() const override;
   Result<Buffer> allocate(size_t size_bytes) override;
   Status upload(std::byte* to, std::span<const std::byte> from) override;
