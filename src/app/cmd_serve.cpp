@@ -69,6 +69,8 @@ Result<ServingOptions> serving_options(const Settings& settings,
                     .tls_key = settings.find_text("tls-key").value_or("")};
   options.limits.body_bytes_max = static_cast<size_t>(*settings.find_int("max-body-mb")) << 20;
   options.limits.connections_max = static_cast<size_t>(*settings.find_int("connections"));
+  options.limits.head_ms_max = std::chrono::seconds(*settings.find_int("head-seconds"));
+  options.limits.body_ms_max = std::chrono::seconds(*settings.find_int("body-seconds"));
   options.io_threads = static_cast<int>(*settings.find_int("io-threads"));
   options.drain = std::chrono::seconds(*settings.find_int("drain-seconds"));
   options.router.cors_origins = settings.get_list("cors-origin");

@@ -105,6 +105,8 @@ std::vector<SettingRow> server_rows() {
       {"io-threads", kInt, "1", "N", 1, 64, "threads for connections"},
       {"connections", kInt, "8192", "N", 1, 1e6, "connections open at once"},
       {"max-body-mb", kInt, "8", "N", 1, 1024, "largest body of a request"},
+      {"head-seconds", kInt, "10", "N", 1, 3600, "time that a client gets for a request's headers"},
+      {"body-seconds", kInt, "60", "N", 1, 3600, "and for its body"},
       {"drain-seconds", kInt, "30", "N", 0, 86400,
        "time that running requests get to finish on SIGTERM"},
       {"cors-origin", kList, "", "ORIGIN", 0, 0,

@@ -10,9 +10,7 @@ CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is the ca
 LONG = {**CHAT, "max_tokens": 1900, "ignore_eos": True, "stream": True}
 
 
-class HttpTest(ServeTest):
-    ARGS = ("--ctx", "2048", "--max-body-mb", "1")
-
+class HttpTestBase(ServeTest):
     def routes(self):
         """(method, path) of all routes, as the server itself lists them."""
         document = self.server.request("GET", "/openapi.json").json()
@@ -34,6 +32,10 @@ class HttpTest(ServeTest):
         while self.server.descriptors() > descriptors and time.monotonic() < deadline:
             time.sleep(0.05)
         self.assertLessEqual(self.server.descriptors(), descriptors)
+
+
+class HttpTest(HttpTestBase):
+    ARGS = ("--ctx", "2048", "--max-body-mb", "1")
 
     # --- What every route answers ---
 
@@ -228,6 +230,38 @@ class HttpTest(ServeTest):
         self.assertEqual(reply.status, 403)
         self.assertEqual(self.server.request("GET", "/v1/models", None, {"Host": "evil.example"}).status, 403)
         self.assertEqual(self.server.request("GET", "/v1/models", None, {"Host": "localhost:1"}).status, 200)
+
+
+class SlowTest(HttpTestBase):
+    ARGS = ("--ctx", "512", "--head-seconds", "1", "--body-seconds", "2")
+
+    def test_every_route_ends_slow_clients(self):
+        before = self.server.descriptors()
+        slow = []
+        for method, path in self.routes():
+            for part in (self.head(method, path)[:-2], self.head(method, path, "Content-Length: 1000") + b'{"model"'):
+                sock = self.server.connect()
+                sock.sendall(part)
+                slow.append((sock, path, part))
+        # A byte now and then does not buy them more time.
+        for _ in range(8):
+            time.sleep(0.4)
+            for sock, _, part in slow:
+                try:
+                    sock.sendall(b"x")
+                except OSError:
+                    pass
+            self.assertEqual(self.server.request("GET", "/health").status, 200, "others are served")
+        for sock, path, part in slow:
+            with self.subTest(path=path, part=part[-20:]):
+                sock.settimeout(20 * SLOWER)
+                try:
+                    while sock.recv(4096):
+                        pass
+                except ConnectionError:
+                    pass
+            sock.close()
+        self.assert_settled(before)
 
 
 class CorsTest(ServeTest):
