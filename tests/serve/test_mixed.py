@@ -2,6 +2,7 @@
 REALM_MIXED sets how many (10000 by hand; fewer in the suite)."""
 
 import asyncio
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -99,6 +100,7 @@ class MixedTest(unittest.TestCase):
                 self.answered.append(Reply(got).headers["x-request-id"])
                 if len(self.answered) == self.kill_after:
                     self.server.process.kill()
+            return status
         finally:
             writer.close()
 
@@ -110,7 +112,9 @@ class MixedTest(unittest.TestCase):
         async def guarded(seed):
             async with gate:
                 try:
-                    await self.one(random.Random(seed), counts)
+                    one = random.Random(seed)
+                    while await self.one(one, counts) == 429:  # a full queue: later again
+                        await asyncio.sleep(one.random())
                 except (OSError, IndexError):
                     if self.kill_after is None or len(self.answered) < self.kill_after:
                         raise
@@ -129,8 +133,8 @@ class MixedTest(unittest.TestCase):
         self.start()
         before = self.server.descriptors()
         counts = asyncio.run(self.run_all())
-        self.assertEqual(sum(counts.values()), REQUESTS, counts)
-        self.assertGreater(counts.get(200, 0), REQUESTS // 10, counts)
+        self.assertEqual(sum(counts.values()) - counts.get(429, 0), REQUESTS, counts)
+        self.assertGreater(counts.get(200, 0), REQUESTS // 3, counts)
         idle = {name: ["0"] for name in ("vllm:kv_cache_usage_perc", "vllm:num_requests_running",
                                          "vllm:num_requests_waiting")}
         deadline = time.monotonic() + 60 * SLOWER
@@ -140,10 +144,12 @@ class MixedTest(unittest.TestCase):
             time.sleep(0.1)
         self.assertLessEqual(self.server.descriptors(), before, "descriptors of cut connections")
         self.assertEqual(self.gauges(idle), idle)
-        reply = self.server.request("POST", "/v1/chat/completions",
-                                    {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": "Hi"}]})
-        self.assertEqual(reply.status, 200)
-        self.answered.append(reply.headers["x-request-id"])
+        # The queue has all its room again.
+        ask = {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": "Hi"}]}
+        with concurrent.futures.ThreadPoolExecutor(64) as pool:
+            for reply in pool.map(lambda _: self.server.request("POST", "/v1/chat/completions", ask), range(64)):
+                self.assertEqual(reply.status, 200, reply)
+                self.answered.append(reply.headers["x-request-id"])
         accepted = sum(float(line.split()[-1]) for line in self.server.request("GET", "/metrics").body.decode().splitlines()
                        if line.startswith('realm_requests_total{status="') and not line.split('"')[1].isdigit())
         self.end()
@@ -152,7 +158,7 @@ class MixedTest(unittest.TestCase):
         # Of those cut off some were gone before they were read; of several choices some may have been let in
         # before the queue was full.
         self.assertEqual(len(ids), accepted)
-        self.assertLessEqual(len(ids), counts[200] + 1 + counts["cut"] + counts.get(429, 0))
+        self.assertLessEqual(len(ids), counts[200] + 64 + counts["cut"] + counts.get(429, 0))
         print(f"{REQUESTS} requests: {counts}, {len(ids)} rows", flush=True)
 
     def test_killed_in_the_middle(self):
