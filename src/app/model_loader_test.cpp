@@ -41,7 +41,7 @@ TEST(ModelLoader, OptionsThatCannotBeHadAreNamed) {
 }
 
 // Kilobytes that this process has locked.
-int64_t locked_kilobytes() {
+[[maybe_unused]] int64_t locked_kilobytes() {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
     int64_t value = 0;
