@@ -243,11 +243,14 @@ Result<json::object> usage(TenantStore& store, const AdminRequest& request, cons
   if (target.has_name || request.method != "GET") {
     return wrong(request.method + " is not answered here");
   }
+  // Not inside the braces below: leaving from there would leak the members made before.
+  const std::optional<int64_t> since_ms = TRY(time_parameter(target, "since_ms"));
+  const std::optional<int64_t> until_ms = TRY(time_parameter(target, "until_ms"));
   UsageQuery query{.tenant = parameter(target, "tenant"),
                    .key = parameter(target, "key"),
                    .model = parameter(target, "model"),
-                   .since_ms = TRY(time_parameter(target, "since_ms")),
-                   .until_ms = TRY(time_parameter(target, "until_ms"))};
+                   .since_ms = since_ms,
+                   .until_ms = until_ms};
   json::array by;
   for (std::string rest = parameter(target, "by"); !rest.empty();) {
     const std::string word = rest.substr(0, rest.find(','));

@@ -33,6 +33,8 @@ void encode_q8_k(const float* src, void* dst, int64_t num_elements, const float*
       if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
     }
     block.d = extreme / -127.0f;  // the sign that other writers of this format give it
+    // Rounded up, the scale of the largest floats would decode to infinity.
+    if (!std::isfinite(block.d * 127.0f)) block.d = std::nextafter(block.d, 0.0f);
     // Below 1e-37 the inverse would overflow.
     const float inverse = std::fabs(block.d) > 1e-37f ? 1.0f / block.d : 0.0f;
     for (int j = 0; j < 256; ++j) {

@@ -59,6 +59,17 @@ bool is_token_list_with(std::string_view list, std::string_view token) {
       .exists(boost::beast::string_view(token.data(), token.size()));
 }
 
+// Whether a CR in what is left of the head stands before anything but LF. Beast sees it at once or
+// only at the end of the head, as the bytes happen to come; proxies differ on what it means.
+bool has_bare_cr(std::string_view data) {
+  if (data.starts_with("\r\n")) return false;  // the head's end; what follows is the body
+  const std::string_view head = data.substr(0, data.find("\r\n\r\n"));
+  for (size_t at = head.find('\r'); at != std::string_view::npos; at = head.find('\r', at + 1)) {
+    if (at + 1 < head.size() && head[at + 1] != '\n') return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 struct RequestReader::Parser {
@@ -77,6 +88,9 @@ std::optional<HttpProblem> RequestReader::feed(std::string_view data, size_t& co
   consumed = 0;
   auto& parser = parser_->parser;
   while (consumed < data.size() && !is_done()) {
+    if (!has_head_ && has_bare_cr(data.substr(consumed))) {
+      return HttpProblem{400, "the request's head has a carriage return that ends no line"};
+    }
     error_code ec;
     const size_t used =
         parser.put(boost::asio::const_buffer(data.data() + consumed, data.size() - consumed), ec);
