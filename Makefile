@@ -24,12 +24,15 @@ export TSAN_OPTIONS := halt_on_error=1 second_deadlock_stack=1
 LAUNCHER = $$(command -v ccache >/dev/null && echo -DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 # Reference data elsewhere than in ../shared: make test REALM_SHARED_DIR=FOLDER (remembered by the build folder).
 SHARED = $(if $(REALM_SHARED_DIR),-DREALM_SHARED_DIR=$(abspath $(REALM_SHARED_DIR)))
-# A preset is configured when its build folder is new or the presets changed; ninja sees to the rest.
-configure = if [ ! -f $(2)/build.ninja ] || [ CMakePresets.json -nt $(2)/build.ninja ]; then cmake --preset $(1) $(LAUNCHER) $(SHARED); fi
+# A preset is configured when its build folder is new, the presets changed, or a CUDA compiler came since
+# (`make demo` builds without one); ninja sees to the rest.
+CUDA_STAMP = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/realm/cuda-13.0/pyvenv.cfg
+configure = if [ ! -f $(2)/build.ninja ] || [ CMakePresets.json -nt $(2)/build.ninja ] || [ "$(CUDA_STAMP)" -nt $(2)/build.ninja ]; then \
+            cmake --preset $(1) $(LAUNCHER) $(SHARED); fi
 compile = cmake --build $(1) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
 # $(1) build folder; every suite leaves its results beside its objects, for .ci/run to sum up.
 run_tests = ctest --test-dir $(1) -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure \
-            --timeout 300 --output-junit $(CURDIR)/$(1)/results.xml
+            --timeout $(or $(2),300) --output-junit $(CURDIR)/$(1)/results.xml
 
 # The preset is the tests' too, so that `make test` after it starts from these objects: it asks for GoogleTest.
 build: deps-test ## build/realm, optimised (the default)
@@ -49,12 +52,12 @@ test: deps-test deps-clients deps-neon deps-cuda ## build everything, run every 
 asan: deps-test deps-clients ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(call configure,debug,build-debug)
 	@$(call compile,build-debug)
-	@$(call run_tests,build-debug)
+	@$(call run_tests,build-debug,1200)
 
 tsan: deps-test deps-clients ## the tests under ThreadSanitizer
 	@$(call configure,tsan,build-tsan)
 	@$(call compile,build-tsan)
-	@$(call run_tests,build-tsan)
+	@$(call run_tests,build-tsan,1200)
 
 neon: deps-test deps-neon ## the kernels cross-built for 64-bit ARM, run under qemu
 	@$(call configure,neon,build-neon)

@@ -3,7 +3,10 @@
 # (base, formats, ops, backends, models, engine), runs the tests, lets compute-sanitizer look at small
 # shapes, and times real ones. Prints the tables that docs/performance.md quotes.
 #
-#   tools/gpu_check.sh [build] [test] [sanitize] [ops] [steps]     (all of them, unless some are named)
+#   tools/gpu_check.sh [build] [test] [sanitize] [ops] [steps] [serve]     (all but serve, unless some are named)
+#
+# serve needs the whole program and its load generator, built where their libraries are: REALM=, LOAD=, and QUESTIONS= for
+# realm-tiny's answers on the GPU against the CPU's.
 #
 # Settings: BUILD=folder (build-gpu), MODELS=folder for synthetic models (/dev/shm), GTEST=GoogleTest's source,
 # STEPS="preset:type:tests;..." in place of the default list, SHARED=reference data.
@@ -59,6 +62,35 @@ do_steps() {
     "$build/bench/realm-steps" --preset "$preset" --type "$type" --dir "$models" $wanted || status=1
     rm -f "$models/$preset-$type-"*.gguf
   done < <(tr ';' '\n' <<<"$steps")
+  return $status
+}
+
+# realm-tiny's greedy answers, GPU against CPU; then the time between tokens that clients of `realm serve` see, to be held
+# against the engine's own steps at that depth.
+do_serve() {
+  local model=$models/serve-8b.gguf parallel pid status=0
+  if [ -n "${QUESTIONS:-}" ]; then
+    for backend in cuda cpu; do "$REALM" eval "$QUESTIONS" --backend $backend --json >"$models/eval-$backend.json" || status=1; done
+    python3 - "$models"/eval-cuda.json "$models"/eval-cpu.json <<'PY' || status=1
+import json, sys
+gpu, cpu = (json.load(open(path)) for path in sys.argv[1:])
+same = sum(a["answer"] == b["answer"] for a, b in zip(gpu["answers"], cpu["answers"]))
+total = len(cpu["answers"])
+print(f"answers equal to the CPU's: {same} of {total}; score {gpu['score']:.3f}, on the CPU {cpu['score']:.3f}")
+sys.exit(same < 0.97 * total or abs(gpu["score"] - cpu["score"]) > 0.01)
+PY
+  fi
+  "$REALM" synth "$model" --preset llama-8b --type Q4_K_M || return 1
+  for parallel in ${PARALLEL:-1 32 128}; do
+    "$REALM" serve "$model" --backend cuda --port 18080 --ctx 2048 --parallel "$parallel" --log-level info >"$models/serve.log" 2>&1 &
+    pid=$!
+    for _ in $(seq 100); do sleep 0.3; grep -q 'listening on' "$models/serve.log" && break; done
+    echo "-- $parallel requests at once"
+    "$LOAD" --port 18080 --connections "$parallel" --seconds 10 --max-tokens 400 --prompt-words 20 || status=1
+    kill -TERM $pid; wait $pid || status=1
+  done
+  rm -f "$model"
+  "$build/bench/realm-steps" --preset llama-8b --type Q4_K_M --dir "$models" d1@260 d32@260 d128@260 || status=1
   return $status
 }
 

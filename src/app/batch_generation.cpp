@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/sampling/sampler.h"
+#include "engine/step_sampler.h"
 
 namespace realm {
 namespace {
@@ -74,11 +75,16 @@ class Batch {
         order.push_back(it);
       }
     }
-    const StepLogits logits = TRY(engine_.step(items));
-    int64_t row = 0;
+    const auto wanted = [](const StepItem& item) { return item.logits == WantLogits::kLast; };
+    std::vector<StepSampler::Row> rows(
+        static_cast<size_t>(std::count_if(items.begin(), items.end(), wanted)),
+        {.sampler = &greedy_});
+    TRY(steps_.run(items, rows));
+    size_t row = 0;
     for (size_t i = 0; i < items.size(); ++i) {
-      if (items[i].logits == WantLogits::kNone) continue;
-      TRY(take(*order[i], logits.row(row++)));
+      if (!wanted(items[i])) continue;
+      TRY(rows[row].status);
+      take(*order[i], rows[row++].sampled.token);
       if (!ended_) continue;
       TRY(on_answer(order[i]->index, std::move(order[i]->answer)));
       running_.erase(order[i]);
@@ -88,14 +94,13 @@ class Batch {
 
  private:
   // Adds the next token to an answer; `ended_` says whether that was the end of it.
-  Status take(Running& run, std::span<const float> logits) {
-    const Sampled sampled = TRY(greedy_.sample(logits, {}, candidates_));
-    run.next = sampled.token;
+  void take(Running& run, Token token) {
+    run.next = token;
     ended_ = true;
     BatchAnswer& answer = run.answer;
     if (std::find(stop_tokens_.begin(), stop_tokens_.end(), run.next) != stop_tokens_.end()) {
       answer.finish = FinishReason::kStop;
-      return {};
+      return;
     }
     answer.tokens.push_back(run.next);
     if (static_cast<int64_t>(answer.tokens.size()) >= run.prompt->max_tokens) {
@@ -105,7 +110,6 @@ class Batch {
     } else {
       ended_ = false;
     }
-    return {};
   }
 
   Engine& engine_;
@@ -114,7 +118,7 @@ class Batch {
   std::list<Running> running_;  // StepItems point into it
   size_t waiting_ = 0;          // the first prompt that was not let in yet
   Sampler greedy_{SamplingParams{.temperature = 0.0f}};
-  Candidates candidates_;
+  StepSampler steps_{engine_};
   bool ended_ = false;
 };
 

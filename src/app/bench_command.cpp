@@ -10,6 +10,7 @@
 #include "app/feed.h"
 #include "app/product_counter.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/cuda_backend.h"
 #include "base/json_writer.h"
 #include "formats/quant/quant_table.h"
 
@@ -150,7 +151,12 @@ class Bench {
       TRY(sequences[i].reserve(1, copies));
       items.push_back({.sequence = &sequences[i], .tokens = std::span(tokens).subspan(i, 1)});
     }
-    TRY(engine_.step(items));
+    // What a server does: rows of logits stay on a device.
+    if (engine_.prefers_summaries()) {
+      TRY(engine_.step_summaries(items, std::vector<DeviceDraw>(items.size())));
+    } else {
+      TRY(engine_.step(items));
+    }
     return {};
   }
 
@@ -207,8 +213,13 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
                      .model_type = loaded.description(),
                      .backend = loaded.backend->name(),
                      .threads = loaded.threads};
-  {
-    if (options.on_progress) options.on_progress("memory bandwidth");
+  if (options.on_progress) options.on_progress("memory bandwidth");
+  if (!loaded.backend->is_host()) {
+    const cuda::DevicePeaks peaks = TRY(cuda::measure_peaks(0));
+    report.peak = {.gb_per_s = peaks.read_gb_per_s, .threads = loaded.threads};
+    report.peak_gops = 1e3 * peaks.bf16_tflops;
+    report.peak_of = "bfloat16";
+  } else {
     ThreadPool pool(loaded.threads);
     report.peak = TRY(measure_read_bandwidth(pool));
     report.peak_gops = measure_integer_peak(pool, isa);
@@ -233,9 +244,9 @@ Result<BenchReport> run_bench(const BenchOptions& options) {
 std::string BenchReport::text() const {
   char line[256];
   std::snprintf(line, sizeof line,
-                "%s, %s, %s, %d thread%s, memory reads %.1f GB/s, integer peak %.0f GOPS\n",
+                "%s, %s, %s, %d thread%s, memory reads %.1f GB/s, %s peak %.0f GOPS\n",
                 model.c_str(), model_type.c_str(), backend.c_str(), threads,
-                threads == 1 ? "" : "s", peak.gb_per_s, peak_gops);
+                threads == 1 ? "" : "s", peak.gb_per_s, peak_of.c_str(), peak_gops);
   std::string out = line;
   std::snprintf(line, sizeof line, "%-15s %7s %6s %7s %5s %10s %10s %10s %8s %7s %8s %7s\n", "test",
                 "prompt", "gen", "depth", "seqs", "tok/s", "min", "max", "GB/s", "of peak", "GOPS",
@@ -264,7 +275,10 @@ std::string BenchReport::json() const {
     json.number("tok_s_min", row.tok_s_min).number("tok_s_max", row.tok_s_max);
     json.number("gb_s", row.gb_s).number("peak_gb_s", peak.gb_per_s);
     json.number("percent_of_peak", 100 * row.gb_s / peak.gb_per_s);
-    json.number("gops", row.gops).number("peak_gops", peak_gops).text("backend", backend);
+    json.number("gops", row.gops)
+        .number("peak_gops", peak_gops)
+        .text("peak_of", peak_of)
+        .text("backend", backend);
     json.integer("threads", threads).text("model", model).text("model_type", model_type);
     json.end_object();
   }

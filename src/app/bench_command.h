@@ -39,7 +39,8 @@ struct BenchReport {
   std::string model, model_type, backend;
   int threads = 0;
   Bandwidth peak = {};
-  double peak_gops = 0;  // of integer multiply-adds; 0 where it is not known
+  double peak_gops = 0;  // of multiply-adds of the kind below; 0 where it is not known
+  std::string peak_of = "integer";
   std::vector<BenchRow> rows = {};
 
   std::string text() const;  // a table

@@ -28,6 +28,8 @@ std::string value_text(const Settings& settings, const SettingRow& row) {
       }
       return text;
     }
+    case SettingType::kFlag:
+      return settings.get_flag(row.name) ? "true" : "false";
     default:
       return settings.find_text(row.name).value_or("");
   }

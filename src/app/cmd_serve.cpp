@@ -60,7 +60,8 @@ Result<ServingOptions> serving_options(const Settings& settings,
   options.parallel = *settings.find_int("parallel");
   options.cache_tokens = settings.find_int("cache-tokens").value_or(0);
   options.max_queued = *settings.find_int("queue");
-  options.step_tokens = *settings.find_int("step-tokens");
+  options.step_tokens = settings.find_int("step-tokens").value_or(0);
+  options.gpu_memory = *settings.find_float("gpu-memory");
   options.listen = {.host = *settings.find_text("host"),
                     .port = static_cast<uint16_t>(*settings.find_int("port")),
                     .unix_path = settings.find_text("unix").value_or(""),
@@ -68,6 +69,8 @@ Result<ServingOptions> serving_options(const Settings& settings,
                     .tls_key = settings.find_text("tls-key").value_or("")};
   options.limits.body_bytes_max = static_cast<size_t>(*settings.find_int("max-body-mb")) << 20;
   options.limits.connections_max = static_cast<size_t>(*settings.find_int("connections"));
+  options.limits.head_ms_max = std::chrono::seconds(*settings.find_int("head-seconds"));
+  options.limits.body_ms_max = std::chrono::seconds(*settings.find_int("body-seconds"));
   options.io_threads = static_cast<int>(*settings.find_int("io-threads"));
   options.drain = std::chrono::seconds(*settings.find_int("drain-seconds"));
   options.router.cors_origins = settings.get_list("cors-origin");

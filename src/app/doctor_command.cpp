@@ -5,6 +5,7 @@
 #include "app/embedded_model.h"
 #include "app/model_loader.h"
 #include "backends/cpu/isa.h"
+#include "backends/cuda/cuda_backend.h"
 #include "base/json_writer.h"
 
 namespace realm {
@@ -29,9 +30,31 @@ std::string joined(const std::vector<std::string>& words, const char* none) {
 }
 
 std::string describe_embedded_model() {
-  const auto loaded = load_for_running({.threads = 1});
+  const auto loaded = load_for_running({.backend = "cpu", .threads = 1});
   if (!loaded.ok()) return "";
   return loaded->description() + ", " + megabytes(embedded_model().size());
+}
+
+void examine_gpu(DoctorReport& report) {
+  const auto info = cuda::probe_device(0);
+  if (!info.ok()) {
+    report.gpu_problem = info.error().message;
+    return;
+  }
+  char text[160];
+  std::snprintf(text, sizeof text, "%s, %s of %s free, driver for CUDA %d.%d", info->name.c_str(),
+                gigabytes(static_cast<uint64_t>(info->memory_free_bytes)).c_str(),
+                gigabytes(static_cast<uint64_t>(info->memory_bytes)).c_str(),
+                info->driver_version / 1000, info->driver_version % 1000 / 10);
+  report.gpu = text;
+  const auto peaks = cuda::measure_peaks(0);
+  if (!peaks.ok()) {
+    report.gpu_problem = peaks.error().message;
+    return;
+  }
+  std::snprintf(text, sizeof text, ", reads %.0f GB/s, bfloat16 %.0f TFLOP/s", peaks->read_gb_per_s,
+                peaks->bf16_tflops);
+  report.gpu += text;
 }
 
 void add_line(std::string& out, const char* name, const std::string& value) {
@@ -47,6 +70,8 @@ Result<DoctorReport> examine(std::vector<SettingInForce> settings) {
                       .machine = examine_machine(),
                       .instruction_sets = {},
                       .bandwidth = {},
+                      .gpu = {},
+                      .gpu_problem = {},
                       .embedded_model = describe_embedded_model(),
                       .settings = std::move(settings),
                       .findings = {}};
@@ -56,6 +81,7 @@ Result<DoctorReport> examine(std::vector<SettingInForce> settings) {
   }
   ThreadPool pool(report.machine.usable_cores);
   report.bandwidth = TRY(measure_read_bandwidth(pool));
+  examine_gpu(report);
   report.findings = judge(report);
   return report;
 }
@@ -105,9 +131,9 @@ std::vector<Finding> judge(const DoctorReport& report) {
          "decoding a model of 4 GB cannot pass one token a second; look for other programs or a "
          "throttled machine");
   }
-  if (!machine.gpus.empty()) {
-    find("there is " + joined(machine.gpus, "") + ", not used by this build",
-         "nothing; models run on the processor");
+  if (!machine.gpus.empty() && !report.gpu_problem.empty()) {
+    find("there is " + joined(machine.gpus, "") + ", which is not used: " + report.gpu_problem,
+         "models run on the processor until that is mended");
   }
   return findings;
 }
@@ -131,7 +157,9 @@ std::string DoctorReport::text() const {
                 bandwidth.threads);
   add_line(out, "memory reads", speed);
   add_line(out, "GPUs",
-           machine.gpus.empty() ? "none" : joined(machine.gpus, "") + " (not used by this build)");
+           !gpu.empty()           ? gpu
+           : machine.gpus.empty() ? "none"
+                                  : joined(machine.gpus, "") + " (not used)");
   add_line(out, "embedded model", embedded_model.empty() ? "cannot be used" : embedded_model);
   for (const SettingInForce& setting : settings) {
     add_line(out, "setting", setting.name + " = " + setting.value + " (" + setting.source + ")");
@@ -161,8 +189,11 @@ std::string DoctorReport::json() const {
   }
   json.text("huge_pages", machine.huge_pages);
   json.number("memory_read_gb_s", bandwidth.gb_per_s).key("gpus").begin_array();
-  for (const std::string& gpu : machine.gpus) json.text(gpu);
-  json.end_array().boolean("gpus_used", false).text("embedded_model", embedded_model);
+  for (const std::string& one : machine.gpus) json.text(one);
+  json.end_array()
+      .boolean("gpus_used", !gpu.empty())
+      .text("gpu", gpu)
+      .text("embedded_model", embedded_model);
   json.key("settings").begin_array();
   for (const SettingInForce& setting : settings) {
     json.begin_object().text("name", setting.name).text("value", setting.value);

@@ -26,6 +26,8 @@ struct DoctorReport {
   Machine machine;
   std::vector<std::string> instruction_sets;  // that this program has kernels for and runs here
   Bandwidth bandwidth;
+  std::string gpu;                       // what models run on, in words; empty: none
+  std::string gpu_problem;               // why not, where the machine has one
   std::string embedded_model;            // "llama Q8_0 28.3M, 30.4 MB"; empty: it cannot be used
   std::vector<SettingInForce> settings;  // not at their default
   std::vector<Finding> findings;

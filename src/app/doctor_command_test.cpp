@@ -90,9 +90,11 @@ TEST(Doctor, FindsEachFault) {
     EXPECT_EQ(findings.size(), 1u);
     return findings.empty() ? std::string() : findings[0].what;
   };
-  EXPECT_NE(
-      finding([](auto& r) { r.machine.gpus = {"NVIDIA H100"}; }).find("not used by this build"),
-      std::string::npos);
+  EXPECT_NE(finding([](auto& r) {
+              r.machine.gpus = {"NVIDIA H100"};
+              r.gpu_problem = "the driver is too old";
+            }).find("not used: the driver is too old"),
+            std::string::npos);
   EXPECT_NE(finding([](auto& r) { r.machine.usable_cores = 2; }).find("2 of 8"), std::string::npos);
   EXPECT_NE(finding([](auto& r) { r.instruction_sets = {"scalar"}; }).find("kernels"),
             std::string::npos);

@@ -9,6 +9,7 @@
 #include "app/nearest.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
+#include "base/memory_lock.h"
 #include "formats/gguf.h"
 #include "formats/open_model.h"
 
@@ -30,10 +31,11 @@ Result<std::unique_ptr<Backend>> make_backend(const ModelOptions& options, int& 
     const bool absent = code == ErrorCode::kUnavailable || code == ErrorCode::kUnsupported;
     if (options.backend == "cuda" || !absent) return gpu.error().at("backend cuda");
   }
-  cpu::CpuOptions cpu_options{.num_threads = options.threads, .isa = cpu::best_isa()};
+  cpu::CpuOptions cpu_options{
+      .num_threads = options.threads, .isa = cpu::best_isa(), .pool = options.pool};
   if (!options.cpu_isa.empty()) cpu_options.isa = TRY(cpu::parse_isa(options.cpu_isa));
   auto backend = TRY(cpu::CpuBackend::create(cpu_options));
-  threads = backend->pool().num_threads();
+  threads = backend->pool()->num_threads();
   return std::unique_ptr<Backend>(std::move(backend));
 }
 
@@ -56,6 +58,21 @@ std::vector<std::string> models_beside(const std::filesystem::path& path) {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+// The tensors as they lie in host memory, wherever that is: a mapped file, one that was read, or
+// what a checkpoint's loader put together.
+Status lock_weights(const LoadedModel& loaded) {
+  if (loaded.backend->name().starts_with("cuda")) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "mlock keeps weights in the machine's memory, but the backend " +
+                     loaded.backend->name() + " has them in its own"};
+  }
+  for (const TensorInfo& tensor : loaded.file->tensors()) {
+    const Status locked = lock_memory(tensor.data);
+    if (!locked.ok()) return locked.error().at(loaded.label + ": --mlock");
+  }
+  return {};
 }
 
 std::string short_count(int64_t count) {
@@ -81,7 +98,8 @@ bool reads_like_text(const std::string& word) {
   return !std::filesystem::exists(word, ignored);
 }
 
-Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::string& path) {
+Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::string& path,
+                                                                   FileAccess access) {
   if (path.empty()) {
     return std::shared_ptr<const TensorDirectory>(
         TRY(parse_gguf(embedded_model(), model_label(path))));
@@ -95,7 +113,7 @@ Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::st
                                      "checkpoint"
                                    : hint)};
   }
-  auto file = open_model(path);
+  auto file = open_model(path, access);
   if (!file.ok()) return naming(file.error(), path);
   return std::shared_ptr<const TensorDirectory>(std::move(file).value());
 }
@@ -120,7 +138,9 @@ Result<LoadedModel> load_for_running(const ModelOptions& options, const WrapBack
   loaded.kv_type = TRY(parse_kv_type(options.kv_type));
   loaded.backend = TRY(make_backend(options, loaded.threads));
   if (wrap) loaded.backend = wrap(std::move(loaded.backend));
-  loaded.file = TRY(open_model_argument(options.path));
+  loaded.file = TRY(
+      open_model_argument(options.path, options.no_mmap ? FileAccess::kRead : FileAccess::kMapped));
+  if (options.mlock) TRY(lock_weights(loaded));
   auto model = load_model(loaded.file, *loaded.backend);
   if (!model.ok()) return naming(model.error(), loaded.label);
   loaded.model = std::move(model).value();

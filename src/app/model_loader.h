@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/result.h"
+#include "base/shared_pool.h"
 #include "engine/engine.h"
 #include "formats/tensor_directory.h"
 #include "models/model.h"
@@ -22,10 +24,13 @@ struct ModelOptions {
   std::string path = {};         // GGUF file or Hugging Face folder; empty: the embedded realm-tiny
   std::string backend = "auto";  // auto, cpu or cuda
   int threads = 0;               // 0: every usable core
-  std::string cpu_isa = {};      // empty: the best this processor has (debugging aid)
-  int64_t context = 0;           // tokens; 0: default_context()
-  std::string kv_type = "f16";   // f32, f16 or q8_0
+  std::shared_ptr<SharedPool> pool = {};  // of the CPU backend, in place of threads of its own
+  std::string cpu_isa = {};               // empty: the best this processor has (debugging aid)
+  int64_t context = 0;                    // tokens; 0: default_context()
+  std::string kv_type = "f16";            // f32, f16 or q8_0
   std::vector<std::string> lora = {};
+  bool no_mmap = false;        // read the file into memory in place of mapping it
+  bool mlock = false;          // keep the weights from being paged out; the CPU backend alone
   bool with_tokenizer = true;  // false: for work on token ids that asks nothing of the vocabulary
 };
 
@@ -51,11 +56,12 @@ using WrapBackend = std::function<std::unique_ptr<Backend>(std::unique_ptr<Backe
 
 // Errors: kNotFound, kIo; kBadModel for a file that is not acceptable, and where its vocabulary is
 // larger than its embedding; kUnsupported for a backend this build does not have;
-// kInvalidArgument for other options.
+// kExhausted for memory that cannot be had or locked; kInvalidArgument for other options.
 Result<LoadedModel> load_for_running(const ModelOptions& options, const WrapBackend& wrap = {});
 
 // The file alone, for commands that run nothing. An empty path is the embedded model.
-Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::string& path);
+Result<std::shared_ptr<const TensorDirectory>> open_model_argument(
+    const std::string& path, FileAccess access = FileAccess::kMapped);
 std::string model_label(const std::string& path);
 // Whether a word alone, where MODEL may be left out, is a text for the embedded model: it has white
 // space or ends a sentence, and no file has that name.

@@ -40,6 +40,35 @@ TEST(ModelLoader, OptionsThatCannotBeHadAreNamed) {
   refused({.path = "/nowhere/model.gguf"}, ErrorCode::kNotFound, "/nowhere/model.gguf");
 }
 
+// Kilobytes that this process has locked.
+int64_t locked_kilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    int64_t value = 0;
+    if (word == "VmLck:" && status >> value) return value;
+  }
+  return -1;
+}
+
+TEST(ModelLoader, WeightsAreReadOrLockedOnRequest) {
+  const ModelOptions options{.path = REALM_SOURCE_DIR "/assets/realm-tiny.Q8_0.gguf",
+                             .backend = "cpu",
+                             .threads = 1,
+                             .no_mmap = true,
+                             .mlock = true};
+  const auto loaded = load_for_running(options);
+  if (loaded.ok()) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // there mlock does nothing
+    EXPECT_GT(locked_kilobytes(), 28'000);
+#endif
+    EXPECT_EQ(loaded->description(), "llama Q8_0 28.3M");
+  } else {  // a user whose limit is lower than that
+    EXPECT_EQ(loaded.error().code, ErrorCode::kExhausted);
+    EXPECT_NE(loaded.error().message.find("ulimit -l"), std::string::npos)
+        << loaded.error().message;
+  }
+}
+
 TEST(ModelLoader, AMisspeltFileNameGetsTheNearestOne) {
   namespace fs = std::filesystem;
   const fs::path folder =

@@ -10,7 +10,9 @@ ModelOptions model_options(const Settings& settings, const std::string& path) {
                       .cpu_isa = isa == "auto" ? "" : isa,
                       .context = settings.find_int("ctx").value_or(0),
                       .kv_type = settings.find_text("kv-type").value_or("f16"),
-                      .lora = settings.get_list("lora")};
+                      .lora = settings.get_list("lora"),
+                      .no_mmap = settings.get_flag("no-mmap"),
+                      .mlock = settings.get_flag("mlock")};
 }
 
 }  // namespace realm

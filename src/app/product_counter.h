@@ -15,6 +15,8 @@ class ProductCounter final : public Backend {
   explicit ProductCounter(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
 
   std::string name() const override { return inner_->name(); }
+  bool is_host() const override { return inner_->is_host(); }
+  Result<Memory> memory() const override { return inner_->memory(); }
   Result<Buffer> allocate(size_t size_bytes) override { return inner_->allocate(size_bytes); }
   Status upload(std::byte* to, std::span<const std::byte> from) override {
     return inner_->upload(to, from);

@@ -7,12 +7,17 @@
 #include <map>
 #include <thread>
 
+#include "app/embedded_model.h"
 #include "app/machine.h"
 #include "formats/quant/quant_table.h"
 #include "scheduler/engine_runner.h"
+#include "server/api/model_digest.h"
 
 namespace realm {
 namespace {
+
+// Scratch of a step and 16-bit copies of what products read, of models of 8 to 70 B.
+constexpr double kStepBytesPerToken = 512e3;
 
 constexpr const char* kEmbeddedName = "realm-tiny";
 
@@ -55,7 +60,10 @@ ModelToServe parse_model_to_serve(const std::string& text) {
   return {.name = name, .path = path == kEmbeddedName ? "" : path};
 }
 
-Serving::Serving(ServingOptions options) : options_(std::move(options)) {
+Serving::Serving(ServingOptions options)
+    : options_(std::move(options)),
+      pool_(std::make_shared<SharedPool>(
+          options_.model_options.threads > 0 ? options_.model_options.threads : usable_cores())) {
   for (int i = 0; i < options_.io_threads; ++i) {
     loops_.push_back(std::make_unique<server::IoLoop>());
   }
@@ -85,14 +93,39 @@ Result<int64_t> Serving::cache_tokens(const LoadedModel& loaded) const {
                      " holds not even one context of " + std::to_string(loaded.context) +
                      " tokens; raise it or lower --ctx"};
   }
-  const int64_t available = static_cast<int64_t>(examine_machine().memory_available_bytes);
-  const int64_t fitting = available / 4 / std::max<int64_t>(cache_bytes_per_token(loaded), 1);
-  return std::clamp(fitting, loaded.context, loaded.context * options_.parallel);
+  const int64_t token_bytes = std::max<int64_t>(cache_bytes_per_token(loaded), 1);
+  const int64_t most = loaded.context * options_.parallel;
+  if (loaded.backend->is_host()) {
+    const auto available = static_cast<int64_t>(examine_machine().memory_available_bytes);
+    return std::clamp(available / 4 / token_bytes, loaded.context, most);
+  }
+  // What is not taken yet of the share, less what a step works with: logits, and a few rows of the
+  // widest layer for each token.
+  const Backend::Memory memory = TRY(loaded.backend->memory());
+  const ModelInfo& info = loaded.model->info();
+  const auto taken = static_cast<double>(memory.total_bytes - memory.free_bytes);
+  const double step = 4.0 * static_cast<double>(options_.parallel * info.vocab_size) +
+                      kStepBytesPerToken * static_cast<double>(step_tokens(loaded));
+  const double room = options_.gpu_memory * static_cast<double>(memory.total_bytes) - taken - step;
+  const auto fitting = static_cast<int64_t>(room / static_cast<double>(token_bytes));
+  if (fitting >= loaded.context) return std::min(fitting, most);
+  return Error{ErrorCode::kExhausted,
+               "the GPU has room for " + std::to_string(std::max<int64_t>(fitting, 0)) +
+                   " tokens of KV cache beside the model, and the context is " +
+                   std::to_string(loaded.context) +
+                   "; lower --ctx, raise --gpu-memory or use --backend cpu"};
+}
+
+// A device needs many tokens at once to be busy; on the host larger steps only delay others.
+int64_t Serving::step_tokens(const LoadedModel& loaded) const {
+  if (options_.step_tokens > 0) return options_.step_tokens;
+  return loaded.backend->is_host() ? 512 : 2048;
 }
 
 Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& wanted) {
   ModelOptions model_options = options_.model_options;
   model_options.path = wanted.path;
+  model_options.pool = pool_;
   auto loaded = std::make_shared<LoadedModel>(TRY(load_for_running(model_options)));
   if (const int64_t most = loaded->model->info().position_limit; most > 0) {
     // --ctx is of all models; this one's positions end earlier.
@@ -102,7 +135,7 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   const int64_t tokens_cached = TRY(cache_tokens(*loaded));
   auto engine = TRY(loaded->make_engine({.context = 0,
                                          .cache_tokens = tokens_cached,
-                                         .max_step_tokens = options_.step_tokens,
+                                         .max_step_tokens = step_tokens(*loaded),
                                          .max_sequences = options_.parallel,
                                          .max_logit_rows = options_.parallel,
                                          .embeddings = true}));
@@ -126,9 +159,12 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   } else if (prompts.error().code != ErrorCode::kNotFound) {
     return prompts.error().at(loaded->label);
   }
+  served->digest = [digest = std::make_shared<server::ModelDigest>(wanted.path, embedded_model())] {
+    return digest->text();
+  };
   served->owner = loaded;
   served->scheduler = std::make_unique<Scheduler>(
-      std::make_unique<EngineRunner>(std::move(engine)),
+      std::make_unique<EngineRunner>(std::move(engine), pool_),
       SchedulerOptions{.max_queued = options_.max_queued, .on_step_end = flush_loops()});
   spdlog::info("serving {} as '{}': {}, context {}, up to {} requests at once", loaded->label,
                wanted.name, served->description, served->context, options_.parallel);

@@ -34,8 +34,9 @@ struct ServingOptions {
   ModelOptions model_options;  // of every model; the path is not used
   int64_t parallel = 32;
   int64_t cache_tokens = 0;  // 0: see the setting
+  double gpu_memory = 0.9;   // share of a GPU's that a model may take
   int64_t max_queued = 1024;
-  int64_t step_tokens = 512;
+  int64_t step_tokens = 0;  // 0: see the setting
   server::ListenOptions listen;
   std::optional<server::ListenOptions> admin;  // none: nothing is administered while it runs
   std::string store_path;                      // empty: no tenants, no keys, no ledger
@@ -81,6 +82,7 @@ class Serving {
  private:
   explicit Serving(ServingOptions options);
   Result<std::shared_ptr<server::ServedModel>> load(const ModelToServe& wanted);
+  int64_t step_tokens(const LoadedModel& loaded) const;
   Result<int64_t> cache_tokens(const LoadedModel& loaded) const;
   std::function<void()> flush_loops();
   Status open_tenancy();
@@ -91,6 +93,7 @@ class Serving {
   Result<std::string> load_named(const AdminRequest& request);
 
   ServingOptions options_;
+  std::shared_ptr<SharedPool> pool_;  // of all models
   std::vector<std::unique_ptr<server::IoLoop>> loops_;
   std::unique_ptr<server::RequestReports> reports_;
   server::ModelSet models_;

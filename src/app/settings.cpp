@@ -111,6 +111,14 @@ void Settings::add_options(CLI::App& command, std::initializer_list<SettingGroup
     const std::string& name = row.name;
     std::string names = "--" + name;
     if (!row.synonyms.empty()) names += "," + row.synonyms;
+    if (row.type == SettingType::kFlag) {
+      command
+          .add_flag_function(
+              names, [this, name](int64_t count) { flags_[name] = {count > 0 ? "true" : "false"}; },
+              row.help)
+          ->group(group_title(row.group));
+      continue;
+    }
     CLI::Option* option = command.add_option(
         names,
         [this, name](const CLI::results_t& results) {
@@ -166,6 +174,11 @@ Result<Settings::Value> Settings::parse(const SettingRow& row, const Given& give
         return error;
       }
       return Value{text};
+    }
+    case SettingType::kFlag: {
+      if (text == "true" || text == "1" || text == "on" || text == "yes") return Value{true};
+      if (text == "false" || text == "0" || text == "off" || text == "no") return Value{false};
+      return wrong_value(given.source, "true or false", text);
     }
     case SettingType::kText:
     case SettingType::kList:
@@ -252,6 +265,10 @@ std::optional<double> Settings::find_float(std::string_view name) const {
 
 std::optional<std::string> Settings::find_text(std::string_view name) const {
   return find<std::string>(name);
+}
+
+bool Settings::get_flag(std::string_view name) const {
+  return find<bool>(name).value_or(false);
 }
 
 const std::vector<std::string>& Settings::get_list(std::string_view name) const {

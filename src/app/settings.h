@@ -34,7 +34,7 @@ enum class SettingGroup {
   kStore,
   kAdmin,
 };
-enum class SettingType { kInt, kFloat, kText, kChoice, kList };
+enum class SettingType { kInt, kFloat, kText, kChoice, kList, kFlag };
 
 struct SettingRow {
   std::string name;      // "top-k": option --top-k, variable REALM_TOP_K, file "top-k = 40"
@@ -66,6 +66,7 @@ class Settings {
   std::optional<int64_t> find_int(std::string_view name) const;
   std::optional<double> find_float(std::string_view name) const;
   std::optional<std::string> find_text(std::string_view name) const;
+  bool get_flag(std::string_view name) const;  // false where unset
   const std::vector<std::string>& get_list(std::string_view name) const;
   // Where the value came from, for `realm doctor` and error messages: "--ctx", "REALM_CTX",
   // "/etc/realm.conf:3", "default", or empty where unset.
@@ -73,7 +74,7 @@ class Settings {
 
  private:
   using Value =
-      std::variant<std::monostate, int64_t, double, std::string, std::vector<std::string>>;
+      std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>>;
   struct Resolved {
     Value value;
     std::string source;

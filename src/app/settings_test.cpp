@@ -90,6 +90,18 @@ TEST(Settings, FlagBeforeEnvironmentBeforeFileBeforeDefault) {
   EXPECT_EQ(given.settings.source("ctx"), "");
 }
 
+TEST(Settings, Flags) {
+  const ConfigFile file("mlock = yes\n");
+  EXPECT_FALSE(Given({}).settings.get_flag("mlock"));
+  EXPECT_TRUE(Given({"--mlock"}).settings.get_flag("mlock"));
+  EXPECT_TRUE(Given({"--config", file.path}).settings.get_flag("mlock"));
+  EXPECT_FALSE(Given({"--config", file.path}, {{"REALM_MLOCK", "0"}}).settings.get_flag("mlock"));
+  EXPECT_FALSE(Given({"--config", file.path, "--mlock=false"}).settings.get_flag("mlock"));
+  EXPECT_EQ(Given({"--no-mmap"}).settings.source("no-mmap"), "--no-mmap");
+  EXPECT_EQ(Given({}, {{"REALM_NO_MMAP", "maybe"}}).message(),
+            "REALM_NO_MMAP must be true or false, not 'maybe'");
+}
+
 TEST(Settings, TheUsualFileMayBeAbsentAndANamedOneNot) {
   EXPECT_TRUE(Given({}, {{"HOME", "/nonexistent"}}).status.ok());
   EXPECT_EQ(Given({"--config", "/nonexistent"}).status.error().code, ErrorCode::kNotFound);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -20,9 +21,35 @@ Error system_error(const std::string& path, const char* action) {
   return Error{code, path + ": cannot " + action + ": " + std::strerror(number)};
 }
 
+// The whole file in memory of the process, on huge pages where the system has them.
+Result<void*> read_whole(int fd, size_t size, const std::string& path) {
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    Error error = system_error(path, "read it into memory");
+    error.code = ErrorCode::kExhausted;
+    return error;
+  }
+  ::madvise(data, size, MADV_HUGEPAGE);
+  constexpr size_t kPieceMax = size_t{1} << 30;  // the kernel reads at most 2 GiB at once
+  for (size_t done = 0; done < size;) {
+    const ssize_t got = ::pread(fd, static_cast<char*>(data) + done,
+                                std::min(kPieceMax, size - done), static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      Error error = got < 0 ? system_error(path, "read")
+                            : Error{ErrorCode::kIo, path + ": became shorter while it was read"};
+      ::munmap(data, size);
+      return error;
+    }
+    done += static_cast<size_t>(got);
+  }
+  ::mprotect(data, size, PROT_READ);
+  return data;
+}
+
 }  // namespace
 
-Result<MappedFile> MappedFile::open(const std::string& path) {
+Result<MappedFile> MappedFile::open(const std::string& path, FileAccess access) {
   // Opening a pipe must not wait for its writer: it is refused below.
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return system_error(path, "open");
@@ -41,11 +68,21 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
     ::close(fd);
     return MappedFile(nullptr, 0);
   }
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
-  if (data == MAP_FAILED) {
-    Error error = system_error(path, "map");
-    ::close(fd);
-    return error;
+  void* data = nullptr;
+  if (access == FileAccess::kMapped) {
+    data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED) {
+      Error error = system_error(path, "map");
+      ::close(fd);
+      return error;
+    }
+  } else {
+    const auto read = read_whole(fd, size, path);
+    if (!read.ok()) {
+      ::close(fd);
+      return read.error();
+    }
+    data = *read;
   }
   ::close(fd);
   return MappedFile(static_cast<const std::byte*>(data), size);

@@ -14,10 +14,14 @@
 
 namespace realm {
 
+// How a file's bytes are held while it is open: mapped, or read whole into memory of the process.
+enum class FileAccess { kMapped, kRead };
+
 class MappedFile {
  public:
-  // Maps `path` read-only. Errors: kNotFound, kIo (not readable, a directory), kBadModel never.
-  static Result<MappedFile> open(const std::string& path);
+  // `path`, read-only. Errors: kNotFound; kIo (not readable, a directory, shorter than it said);
+  // kExhausted where it cannot be held as `access` asks.
+  static Result<MappedFile> open(const std::string& path, FileAccess access = FileAccess::kMapped);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
   ~MappedFile();

@@ -36,6 +36,23 @@ TEST(File, WritesWholeOrNotAtAll) {
   EXPECT_EQ(read_text_file(path, 3).error().code, ErrorCode::kInvalidArgument);
 }
 
+TEST(File, ReadsIntoMemoryWhatItCouldMap) {
+  TemporaryFolder folder;
+  const std::string path = folder.path / "out";
+  std::string text(3'000'001, 'x');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7);
+  std::ofstream(path) << text;
+  const auto read = MappedFile::open(path, FileAccess::kRead);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  // What happens to the file afterwards no longer matters.
+  std::ofstream(path) << "gone";
+  const auto bytes = read->bytes();
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), text);
+  std::ofstream(path).flush();
+  EXPECT_TRUE(MappedFile::open(path, FileAccess::kRead)->bytes().empty());
+  EXPECT_EQ(MappedFile::open("/tmp", FileAccess::kRead).error().code, ErrorCode::kIo);
+}
+
 TEST(File, SaysWhatIsWrong) {
   EXPECT_EQ(MappedFile::open("/nonexistent/x").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(MappedFile::open("/tmp").error().code, ErrorCode::kIo);

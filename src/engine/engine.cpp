@@ -13,14 +13,30 @@ namespace realm {
 namespace {
 
 // Programs kept for shapes met before; a server alternates among few.
-constexpr size_t kMaxPrograms = 64;
+constexpr size_t kMaxPrograms = 128;
 
-// Where each input stands in the input buffer, for the largest step.
+// What a number of tokens or sequences is padded to: up to an eighth more than it is, and never
+// past what products take in one piece at no greater cost.
+int64_t padded_count(int64_t count) {
+  const int64_t step = count <= 8     ? 1
+                       : count <= 32  ? 4
+                       : count <= 128 ? 16
+                       : count <= 512 ? 32
+                                      : 128;
+  return (count + step - 1) / step * step;
+}
+// Tokens that padding adds at most, all in one sequence.
+constexpr int64_t kPaddingPages = (128 + kPageTokens - 1) / kPageTokens;
+
+}  // namespace
+
+// Where each input stands in the input buffer, for the largest step. The table of pages comes last:
+// only its rows in use are uploaded.
 struct InputLayout {
-  size_t tokens, positions, slots, seq_start, page_table, logit_rows, seq_last, near_first,
-      near_last, total;
+  size_t tokens, positions, slots, seq_start, logit_rows, draws, seq_last, near_first, near_last,
+      page_table, total;
 
-  InputLayout(const EngineOptions& o, int64_t max_pages, bool is_encoder) {
+  InputLayout(const EngineOptions& o, int64_t max_sequences, int64_t max_pages, bool is_encoder) {
     size_t at = 0;
     const auto take = [&](int64_t count, size_t size) {
       const size_t begin = at;
@@ -30,15 +46,18 @@ struct InputLayout {
     tokens = take(o.max_step_tokens, 4);
     positions = take(o.max_step_tokens, 4);
     slots = take(o.max_step_tokens, 8);
-    seq_start = take(o.max_sequences + 1, 4);
-    page_table = take(o.max_sequences * max_pages, 4);
+    seq_start = take(max_sequences + 1, 4);
     logit_rows = take(o.max_step_tokens, 4);
+    draws = take(2 * o.max_logit_rows, 4);
     seq_last = take(is_encoder ? o.max_step_tokens : 0, 4);
     near_first = take(is_encoder ? o.max_step_tokens : 0, 4);
     near_last = take(is_encoder ? o.max_step_tokens : 0, 4);
+    page_table = take(max_sequences * max_pages, 4);
     total = at;
   }
 };
+
+namespace {
 
 Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return {};
@@ -63,6 +82,37 @@ bool all_finite(std::span<const float> values) {
 }
 
 }  // namespace
+
+struct Engine::Inputs {
+  int32_t *tokens, *positions;
+  int64_t* slots;
+  int32_t *seq_start, *logit_rows;
+  float* draws;
+  int32_t* page_table;
+
+  Inputs(std::byte* base, const InputLayout& layout)
+      : tokens(reinterpret_cast<int32_t*>(base + layout.tokens)),
+        positions(reinterpret_cast<int32_t*>(base + layout.positions)),
+        slots(reinterpret_cast<int64_t*>(base + layout.slots)),
+        seq_start(reinterpret_cast<int32_t*>(base + layout.seq_start)),
+        logit_rows(reinterpret_cast<int32_t*>(base + layout.logit_rows)),
+        draws(reinterpret_cast<float*>(base + layout.draws)),
+        page_table(reinterpret_cast<int32_t*>(base + layout.page_table)) {}
+};
+
+InputLayout Engine::input_layout() const {
+  return InputLayout(options_, max_sequence_rows(), max_pages_, model_->info().is_encoder);
+}
+
+RowSummary StepSummaries::row(int64_t i) const {
+  const auto at = static_cast<size_t>(i), k = static_cast<size_t>(best);
+  return {.logits = logits.subspan(at * k, k),
+          .tokens = tokens.subspan(at * (k + 1) + 1, k),
+          .vocab = static_cast<size_t>(vocab),
+          .sum = sums[2 * at],
+          .drawn = tokens[at * (k + 1)],
+          .drawn_logit = sums[2 * at + 1]};
+}
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, Backend& backend,
                                                const EngineOptions& options) {
@@ -105,9 +155,14 @@ Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, const Engin
       backend_(backend),
       options_(options),
       max_pages_((options.context + kPageTokens - 1) / kPageTokens),
-      pool_(num_pages) {}
+      pads_(!backend.is_host() && !model_->info().is_encoder),
+      pool_(num_pages) {
+  // The padding's sequence has a row of the table of pages, too.
+  if (pads_) max_pages_ = std::max(max_pages_, kPaddingPages);
+}
 
 Status Engine::allocate(int32_t num_pages) {
+  if (pads_) num_pages += static_cast<int32_t>(kPaddingPages);
   const BlockFormat& format = *find_block_format(options_.kv_type);
   for (const KvLayerShape& shape : model_->info().kv_layers) {
     KvLayer layer;
@@ -132,19 +187,21 @@ Status Engine::allocate(int32_t num_pages) {
     }
     cache_.push_back(layer);
   }
-  const InputLayout layout(options_, max_pages_, model_->info().is_encoder);
+  const InputLayout layout = input_layout();
   inputs_ = TRY(backend_.allocate(layout.total));
   staging_.resize(layout.total);
   // Dry runs size the scratch: the most tokens with the most logits is the largest step.
   size_t scratch_bytes = 0;
   if (!model_->info().is_encoder) {
-    const StepProgram largest = TRY(build({options_.max_step_tokens, options_.max_sequences,
-                                           options_.max_logit_rows, Output::kChosen}));
+    const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
+                                           options_.max_logit_rows, Output::kSummaries}));
     scratch_bytes = largest.program.scratch_bytes;
-    logits_.resize(static_cast<size_t>(options_.max_logit_rows * model_->info().vocab_size));
+    // Where rows stay on the device, one at a time is fetched as a rule.
+    const int64_t rows_wanted = pads_ ? 1 : options_.max_logit_rows;
+    logits_.resize(static_cast<size_t>(rows_wanted * model_->info().vocab_size));
   }
   if (options_.embeddings) {
-    const StepProgram largest = TRY(build({options_.max_step_tokens, options_.max_sequences,
+    const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
                                            options_.max_step_tokens, Output::kHidden}));
     scratch_bytes = std::max(scratch_bytes, largest.program.scratch_bytes);
   }
@@ -154,7 +211,7 @@ Status Engine::allocate(int32_t num_pages) {
 
 StepInputs Engine::input_views(const Shape& shape) const {
   const auto [tokens, sequences, rows, output] = shape;
-  const InputLayout layout(options_, max_pages_, model_->info().is_encoder);
+  const InputLayout layout = input_layout();
   std::byte* base = inputs_.data.get();
   StepInputs inputs{
       .tokens = make_view(base + layout.tokens, DType::kI32, {tokens}),
@@ -174,33 +231,60 @@ StepInputs Engine::input_views(const Shape& shape) const {
   return inputs;
 }
 
+int64_t Engine::num_best() const {
+  return std::min(TopCandidates::kMost, model_->info().vocab_size);
+}
+
 Result<Engine::StepProgram> Engine::build(const Shape& shape) const {
   ProgramBuilder builder;
-  const TensorView made = model_->forward(builder, input_views(shape), cache_);
-  switch (std::get<3>(shape)) {
-    case Output::kLogits:
-      break;
-    case Output::kChosen:
-      builder.add(ArgMax{.x = made, .out = builder.scratch({made.dim(0)}, DType::kI32)});
-      break;
-    case Output::kHidden:
-      CHECK(made.dim(1) == model_->info().hidden_size);
-      break;
+  const TensorView logits = model_->forward(builder, input_views(shape), cache_);
+  const int64_t rows = std::get<2>(shape);
+  if (std::get<3>(shape) == Output::kTokens) {
+    builder.add(ArgMax{.x = logits, .out = builder.scratch({rows}, DType::kI32)});
+  } else if (std::get<3>(shape) == Output::kSummaries) {
+    // One piece of memory, so that they come to the host at once.
+    const int64_t k = num_best();
+    const TensorView all = builder.scratch({rows * (2 * k + 3)});
+    std::byte* draws = inputs_.data.get() + input_layout().draws;
+    builder.add(TopCandidates{
+        .x = logits,
+        .draws = make_view(draws, DType::kF32, {rows, 2}),
+        .values = make_view(all.data, DType::kF32, {rows, k}),
+        .tokens = make_view(all.data + 4 * rows * k, DType::kI32, {rows, 1 + k}),
+        .sums = make_view(all.data + 4 * rows * (2 * k + 1), DType::kF32, {rows, 2})});
+  } else if (std::get<3>(shape) == Output::kHidden) {
+    CHECK(logits.dim(1) == model_->info().hidden_size);
   }
-  return StepProgram{.program = TRY(builder.finish()), .output = {}, .prepared = nullptr};
+  StepProgram step;
+  step.program = TRY(builder.finish());
+  return step;
 }
 
 Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
-  if (auto found = programs_.find(shape); found != programs_.end()) return &found->second;
+  ++num_runs_;
+  if (auto found = programs_.find(shape); found != programs_.end()) {
+    found->second.last_use = num_runs_;
+    return &found->second;
+  }
   StepProgram step = TRY(build(shape));
   CHECK(step.program.scratch_bytes <= scratch_.size_bytes);
   ProgramBuilder::place(step.program, scratch_.data.get());
-  // The output is that of the last op.
-  for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
-    if (written) step.output = view;
-  });
+  if (const auto* top = std::get_if<TopCandidates>(&step.program.ops.back())) {
+    step.output = top->values;
+    step.logits = top->x;
+  } else {
+    // The output is that of the last op.
+    for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
+      if (written) step.output = view;
+    });
+  }
   step.prepared = TRY(backend_.prepare(step.program.ops));
-  if (programs_.size() >= kMaxPrograms) programs_.clear();
+  step.last_use = num_runs_;
+  if (programs_.size() >= kMaxPrograms) {
+    programs_.erase(std::min_element(
+        programs_.begin(), programs_.end(),
+        [](const auto& a, const auto& b) { return a.second.last_use < b.second.last_use; }));
+  }
   return &programs_.emplace(shape, std::move(step)).first->second;
 }
 
@@ -231,7 +315,7 @@ Status Engine::check(std::span<const StepItem> items, Output output) const {
 
 // What an encoder's tokens see.
 void Engine::write_reach(std::span<const StepItem> items) {
-  const InputLayout layout(options_, max_pages_, true);
+  const InputLayout layout = input_layout();
   auto* seq_last = reinterpret_cast<int32_t*>(staging_.data() + layout.seq_last);
   auto* near_first = reinterpret_cast<int32_t*>(staging_.data() + layout.near_first);
   auto* near_last = reinterpret_cast<int32_t*>(staging_.data() + layout.near_last);
@@ -246,46 +330,104 @@ void Engine::write_reach(std::span<const StepItem> items) {
   }
 }
 
-Result<Engine::Done> Engine::run(std::span<const StepItem> items, Output output) {
-  TRY(check(items, output));
-  if (model_->info().is_encoder) write_reach(items);
-  const InputLayout layout(options_, max_pages_, model_->info().is_encoder);
-  std::byte* base = staging_.data();
-  auto* tokens = reinterpret_cast<int32_t*>(base + layout.tokens);
-  auto* positions = reinterpret_cast<int32_t*>(base + layout.positions);
-  auto* slots = reinterpret_cast<int64_t*>(base + layout.slots);
-  auto* seq_start = reinterpret_cast<int32_t*>(base + layout.seq_start);
-  auto* page_table = reinterpret_cast<int32_t*>(base + layout.page_table);
-  auto* logit_rows = reinterpret_cast<int32_t*>(base + layout.logit_rows);
+// A larger shape of the same kind: one token a sequence stays one token a sequence.
+Engine::Shape Engine::padded(const Shape& shape) const {
+  auto [tokens, sequences, rows, output] = shape;
+  if (!pads_) return shape;
+  const bool decode = tokens == sequences;
+  tokens = std::min(padded_count(tokens), options_.max_step_tokens);
+  sequences = decode ? std::min(tokens, options_.max_sequences)
+                     : std::min(padded_count(sequences), options_.max_sequences);
+  if (decode) tokens = sequences;
+  if (!decode) {
+    // Padding's tokens need a sequence; and what is not decoding must not look like it.
+    if (tokens > std::get<0>(shape)) sequences = std::max(sequences, std::get<1>(shape) + 1);
+    sequences = std::min(sequences, tokens - 1);
+  }
+  // More rows than sequences are those of a prompt, wanted once.
+  if (rows <= sequences) rows = std::max(rows, std::min(sequences, options_.max_logit_rows));
+  return {tokens, sequences, rows, output};
+}
+
+// Tokens of no sequence, at the end: in sequences of one token each where all are, else in one.
+// Sequences without tokens follow.
+void Engine::fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences) {
+  const auto [tokens, sequences, rows, output] = shape;
+  (void)output;
+  Inputs in(staging_.data(), input_layout());
+  const bool decode = tokens == sequences;
+  for (int64_t s = num_sequences; s < sequences; ++s) {
+    in.seq_start[s + 1] = static_cast<int32_t>(decode ? s + 1 : tokens);
+    for (int64_t page = 0; page < kPaddingPages; ++page) {
+      in.page_table[s * max_pages_ + page] = static_cast<int32_t>(pool_.num_pages() + page);
+    }
+  }
+  for (int64_t t = num_tokens; t < tokens; ++t) {
+    const int64_t position = decode ? 0 : (t - num_tokens) % options_.context;
+    in.tokens[t] = 0;
+    in.positions[t] = static_cast<int32_t>(position);
+    in.slots[t] = int64_t{pool_.num_pages()} * kPageTokens + position;
+  }
+}
+
+Engine::Shape Engine::fill_inputs(std::span<const StepItem> items, Output output) {
+  Inputs in(staging_.data(), input_layout());
   int32_t num_tokens = 0, num_rows = 0, num_sequences = 0;
   for (const StepItem& item : items) {
     const std::span<const PageId> pages = item.sequence->pages();
     const int64_t start = item.sequence->length();
-    seq_start[num_sequences] = num_tokens;
-    std::copy(pages.begin(), pages.end(), page_table + num_sequences * max_pages_);
+    in.seq_start[num_sequences] = num_tokens;
+    std::copy(pages.begin(), pages.end(), in.page_table + num_sequences * max_pages_);
     ++num_sequences;
     for (size_t i = 0; i < item.tokens.size(); ++i) {
       const int64_t position = start + static_cast<int64_t>(i);
-      tokens[num_tokens] = item.tokens[i];
-      positions[num_tokens] = static_cast<int32_t>(position);
-      slots[num_tokens] =
+      in.tokens[num_tokens] = item.tokens[i];
+      in.positions[num_tokens] = static_cast<int32_t>(position);
+      in.slots[num_tokens] =
           int64_t{pages[static_cast<size_t>(position / kPageTokens)]} * kPageTokens +
           position % kPageTokens;
       const bool wanted = item.logits == WantLogits::kAll ||
                           (item.logits == WantLogits::kLast && i + 1 == item.tokens.size());
-      if (wanted) logit_rows[num_rows++] = num_tokens;
+      if (wanted) in.logit_rows[num_rows++] = num_tokens;
       ++num_tokens;
     }
   }
-  seq_start[num_sequences] = num_tokens;
+  in.seq_start[num_sequences] = num_tokens;
   // A step that wants no logits still computes one row: the program's shape stays simple and the
   // cost is that of one token.
-  if (num_rows == 0) logit_rows[0] = num_tokens - 1;
-  const StepProgram* step =
-      TRY(program_for({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), output}));
-  TRY(backend_.upload(inputs_.data.get(), staging_));
+  const Shape shape = padded({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), output});
+  for (int64_t row = num_rows; row < std::get<2>(shape); ++row) {
+    in.logit_rows[row] = num_tokens - 1;
+    in.draws[2 * row] = 1.0f;
+    in.draws[2 * row + 1] = 0.0f;
+  }
+  fill_padding(shape, num_tokens, num_sequences);
+  return shape;
+}
+
+Result<Engine::Done> Engine::run(std::span<const StepItem> items, Output output,
+                                 std::span<const DeviceDraw> draws) {
+  TRY(check(items, output));
+  if (model_->info().is_encoder) write_reach(items);
+  const InputLayout layout = input_layout();
+  const Shape shape = fill_inputs(items, output);
+  Inputs in(staging_.data(), layout);
+  for (size_t row = 0; row < draws.size(); ++row) {
+    in.draws[2 * row] = draws[row].inverse_temperature;
+    in.draws[2 * row + 1] = draws[row].share;
+  }
+  const StepProgram* step = TRY(program_for(shape));
+  const size_t used =
+      layout.page_table + static_cast<size_t>(std::get<1>(shape) * max_pages_) * sizeof(int32_t);
+  TRY(backend_.upload(inputs_.data.get(), std::span(staging_).first(used)));
   TRY(step->prepared->run());
-  for (const StepItem& item : items) item.sequence->append(item.tokens);
+  int64_t num_rows = 0;
+  for (const StepItem& item : items) {
+    item.sequence->append(item.tokens);
+    num_rows += item.logits == WantLogits::kAll    ? static_cast<int64_t>(item.tokens.size())
+                : item.logits == WantLogits::kLast ? 1
+                                                   : 0;
+  }
   return Done{step, num_rows};
 }
 
@@ -300,7 +442,9 @@ Error Engine::not_finite() {
 Result<StepLogits> Engine::step(std::span<const StepItem> items) {
   const Done done = TRY(run(items, Output::kLogits));
   StepLogits logits{.values = {}, .rows = done.rows, .vocab = model_->info().vocab_size};
-  const std::span<float> values(logits_.data(), static_cast<size_t>(logits.rows * logits.vocab));
+  const auto num_values = static_cast<size_t>(logits.rows * logits.vocab);
+  if (logits_.size() < num_values) logits_.resize(num_values);
+  const std::span<float> values(logits_.data(), num_values);
   TRY(backend_.download(std::as_writable_bytes(values), done.program->output.data));
   if (!all_finite(values)) return not_finite();
   logits.values = values;
@@ -308,12 +452,46 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items) {
 }
 
 Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items) {
-  const Done done = TRY(run(items, Output::kChosen));
+  const Done done = TRY(run(items, Output::kTokens));
   std::vector<Token> tokens(static_cast<size_t>(done.rows));
   static_assert(sizeof(Token) == sizeof(int32_t));
   TRY(backend_.download(std::as_writable_bytes(std::span(tokens)), done.program->output.data));
   if (std::find(tokens.begin(), tokens.end(), -1) != tokens.end()) return not_finite();
   return tokens;
+}
+
+Result<StepSummaries> Engine::step_summaries(std::span<const StepItem> items,
+                                             std::span<const DeviceDraw> draws) {
+  const Done done = TRY(run(items, Output::kSummaries, draws));
+  CHECK(static_cast<int64_t>(draws.size()) == done.rows);
+  summarized_ = done.program->logits;
+  const int64_t padded_rows = summarized_.dim(0), k = num_best();
+  const auto words = static_cast<size_t>(padded_rows * (2 * k + 3));
+  summaries_.resize(words * sizeof(float));
+  TRY(backend_.download(summaries_, done.program->output.data));
+  const auto floats = [&](int64_t begin, int64_t count) {
+    return std::span(reinterpret_cast<const float*>(summaries_.data()) + begin,
+                     static_cast<size_t>(count));
+  };
+  static_assert(sizeof(Token) == sizeof(int32_t));
+  const std::span<const Token> tokens(
+      reinterpret_cast<const Token*>(summaries_.data()) + padded_rows * k,
+      static_cast<size_t>(done.rows * (k + 1)));
+  for (int64_t row = 0; row < done.rows; ++row) {
+    if (tokens[static_cast<size_t>(row * (k + 1))] < 0) return not_finite();
+  }
+  return StepSummaries{.logits = floats(0, done.rows * k),
+                       .sums = floats(padded_rows * (2 * k + 1), 2 * done.rows),
+                       .tokens = tokens,
+                       .rows = done.rows,
+                       .best = k,
+                       .vocab = model_->info().vocab_size};
+}
+
+Result<std::span<const float>> Engine::logits_row(int64_t i) {
+  const std::span<float> values(logits_.data(), static_cast<size_t>(model_->info().vocab_size));
+  TRY(backend_.download(std::as_writable_bytes(values), summarized_.slice(i, 1).data));
+  return std::span<const float>(values);
 }
 
 Result<StepHidden> Engine::step_hidden(std::span<const StepItem> items) {

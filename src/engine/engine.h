@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "base/token.h"
 #include "engine/page_pool.h"
+#include "engine/sampling/sampler.h"
 #include "engine/sequence.h"
 #include "models/model.h"
 #include "ops/backend.h"
@@ -39,6 +40,14 @@ struct StepItem {
   WantLogits logits = WantLogits::kLast;
 };
 
+// Summaries of rows of logits in the order of the items; valid until the next step.
+struct StepSummaries {
+  std::span<const float> logits, sums;  // [rows, best], [rows, 2]: as ops/top_candidates.h has them
+  std::span<const Token> tokens;        // [rows, 1 + best]
+  int64_t rows = 0, best = 0, vocab = 0;
+  RowSummary row(int64_t i) const;
+};
+
 // Rows of logits in the order of the items; valid until the next step.
 struct StepLogits {
   std::span<const float> values;
@@ -57,6 +66,8 @@ struct StepHidden {
   }
 };
 
+struct InputLayout;
+
 class Engine {
  public:
   // `backend` outlives the engine. Errors: kInvalidArgument for options out of range, kExhausted
@@ -71,6 +82,14 @@ class Engine {
   // The same, giving the likeliest token of each row that `items` want: greedy decoding, without
   // the rows' leaving the device.
   Result<std::vector<Token>> step_greedy(std::span<const StepItem> items);
+  // The same, giving of each row what sampling mostly needs; the rows stay on the device. `draws`
+  // has one entry for each.
+  Result<StepSummaries> step_summaries(std::span<const StepItem> items,
+                                       std::span<const DeviceDraw> draws);
+  // Row `i` of the last step_summaries, whole; valid until the next call.
+  Result<std::span<const float>> logits_row(int64_t i);
+  // Whether summaries are the cheaper way to a token.
+  bool prefers_summaries() const { return !backend_.is_host(); }
   // The same, giving the normalized hidden states of the rows that `items` want, any number of
   // them, and not finite ones as kBadModel. An encoder's items are whole texts.
   Result<StepHidden> step_hidden(std::span<const StepItem> items);
@@ -84,12 +103,14 @@ class Engine {
   size_t scratch_bytes() const { return scratch_.size_bytes; }
 
  private:
+  enum class Output { kLogits, kTokens, kSummaries, kHidden };
   struct StepProgram {
     Program program;
-    TensorView output;                          // logits, chosen tokens or hidden states
+    TensorView output;  // logits, tokens, hidden states, the first of summaries
+    TensorView logits;  // where those are summarized
     std::unique_ptr<PreparedProgram> prepared;  // of placed programs
+    uint64_t last_use = 0;
   };
-  enum class Output { kLogits, kChosen, kHidden };
   // Tokens, sequences, rows, what comes out: a program depends on nothing else of a step.
   using Shape = std::tuple<int64_t, int64_t, int64_t, Output>;
   // A step that has been run; of `rows` rows its output can be downloaded.
@@ -97,6 +118,10 @@ class Engine {
     const StepProgram* program;
     int64_t rows;
   };
+
+  // The host's view of the input buffer.
+  struct Inputs;
+  InputLayout input_layout() const;
 
   Engine(std::shared_ptr<const Model> model, Backend& backend, const EngineOptions& options,
          int32_t num_pages);
@@ -106,13 +131,22 @@ class Engine {
   Result<const StepProgram*> program_for(const Shape& shape);
   Status check(std::span<const StepItem> items, Output output) const;
   void write_reach(std::span<const StepItem> items);
-  Result<Done> run(std::span<const StepItem> items, Output output);
+  Shape padded(const Shape& shape) const;
+  Shape fill_inputs(std::span<const StepItem> items, Output output);
+  void fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences);
+  int64_t num_best() const;
+  int64_t max_sequence_rows() const { return options_.max_sequences + (pads_ ? 1 : 0); }
+  Result<Done> run(std::span<const StepItem> items, Output output,
+                   std::span<const DeviceDraw> draws = {});
   Error not_finite();
 
   std::shared_ptr<const Model> model_;
   Backend& backend_;
   EngineOptions options_;
   int64_t max_pages_;  // of one sequence
+  // Steps are padded to few shapes, by tokens of a sequence that nobody reads, with pages past
+  // those of the pool: a device's backend replays what it has recorded for a shape.
+  const bool pads_;
   PagePool pool_;
   std::vector<KvLayer> cache_;
   std::vector<Buffer> cache_buffers_;
@@ -121,7 +155,10 @@ class Engine {
   Buffer scratch_;
   std::vector<std::byte> staging_;  // the host's copy of inputs_
   std::map<Shape, StepProgram> programs_;
+  uint64_t num_runs_ = 0;
   std::vector<float> logits_, hidden_;
+  std::vector<std::byte> summaries_;
+  TensorView summarized_;                  // the rows of the last step_summaries
   std::optional<Status> weights_checked_;  // once logits were not finite
 };
 

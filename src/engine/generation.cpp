@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <string>
+
+#include "engine/step_sampler.h"
 
 namespace realm {
 namespace {
@@ -13,16 +16,36 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-Result<StepLogits> step_one(Engine& engine, Sequence& sequence, std::span<const Token> tokens) {
+bool is_cancelled(const std::atomic<bool>* cancel) {
+  return cancel != nullptr && cancel->load(std::memory_order_relaxed);
+}
+
+Result<StepItem> item_for(Engine& engine, Sequence& sequence, std::span<const Token> tokens) {
   std::vector<std::pair<PageId, PageId>> copies;
   TRY(sequence.reserve(static_cast<int64_t>(tokens.size()), copies));
   TRY(engine.copy_pages(copies));
-  const StepItem item{.sequence = &sequence, .tokens = tokens, .logits = WantLogits::kLast};
-  return engine.step({&item, 1});
+  return StepItem{.sequence = &sequence, .tokens = tokens, .logits = WantLogits::kLast};
 }
 
-bool is_cancelled(const std::atomic<bool>* cancel) {
-  return cancel != nullptr && cancel->load(std::memory_order_relaxed);
+// Runs the tokens, in pieces, and chooses the one after them; none where it was cancelled.
+Result<std::optional<Sampled>> next_token(StepSampler& steps, Engine& engine, Sequence& sequence,
+                                          std::span<const Token> tokens, const Sampler& sampler,
+                                          const std::atomic<bool>* cancel) {
+  const auto step = static_cast<size_t>(engine.options().max_step_tokens);
+  for (size_t begin = 0;; begin += step) {
+    if (is_cancelled(cancel)) return std::optional<Sampled>();
+    const auto piece = tokens.subspan(begin, std::min(step, tokens.size() - begin));
+    StepItem item = TRY(item_for(engine, sequence, piece));
+    if (begin + step < tokens.size()) {
+      item.logits = WantLogits::kNone;
+      TRY(engine.step({&item, 1}));
+      continue;
+    }
+    StepSampler::Row row{.sampler = &sampler};
+    TRY(steps.run({&item, 1}, {&row, 1}));
+    TRY(row.status);
+    return std::optional<Sampled>(std::move(row.sampled));
+  }
 }
 
 }  // namespace
@@ -33,7 +56,8 @@ Result<StepLogits> prefill(Engine& engine, Sequence& sequence, std::span<const T
   for (size_t begin = 0;; begin += step) {
     if (is_cancelled(cancel)) return Error{ErrorCode::kCancelled, "cancelled"};
     const auto piece = tokens.subspan(begin, std::min(step, tokens.size() - begin));
-    StepLogits logits = TRY(step_one(engine, sequence, piece));
+    const StepItem item = TRY(item_for(engine, sequence, piece));
+    StepLogits logits = TRY(engine.step({&item, 1}));
     if (begin + step >= tokens.size()) return logits;
   }
 }
@@ -63,18 +87,17 @@ Result<GenerationResult> generate(Engine& engine, Sequence& sequence,
 
   Sampler sampler(request.sampling, request.token_text);
   for (Token token : request.prompt) sampler.accept_prompt(token);
-  Candidates candidates;
+  StepSampler steps(engine);
   const auto prefill_start = Clock::now();
   const std::span<const Token> prompt(request.prompt);
-  auto first = prefill(engine, sequence, prompt.subspan(static_cast<size_t>(result.cached_tokens)),
-                       request.cancel);
+  std::optional<Sampled> next = TRY(
+      next_token(steps, engine, sequence, prompt.subspan(static_cast<size_t>(result.cached_tokens)),
+                 sampler, request.cancel));
   result.prefill_seconds = seconds_since(prefill_start);
-  if (!first.ok()) {
-    if (first.error().code != ErrorCode::kCancelled) return first.error();
+  if (!next) {
     result.finish = FinishReason::kCancelled;
     return result;
   }
-  StepLogits logits = *first;
   const auto decode_start = Clock::now();
   for (;;) {
     result.decode_seconds = seconds_since(decode_start);
@@ -86,7 +109,7 @@ Result<GenerationResult> generate(Engine& engine, Sequence& sequence,
       result.finish = FinishReason::kCancelled;
       return result;
     }
-    const Sampled sampled = TRY(sampler.sample(logits.row(0), {}, candidates));
+    const Sampled sampled = *std::move(next);
     sampler.accept(sampled);
     ++result.generated_tokens;
     const auto& stops = request.stop_tokens;
@@ -100,7 +123,7 @@ Result<GenerationResult> generate(Engine& engine, Sequence& sequence,
       return result;
     }
     if (request.max_tokens >= 0 && result.generated_tokens >= request.max_tokens) continue;
-    logits = TRY(step_one(engine, sequence, {&sampled.token, 1}));
+    next = TRY(next_token(steps, engine, sequence, {&sampled.token, 1}, sampler, nullptr));
   }
 }
 

@@ -385,8 +385,8 @@ bool parse_part_name(const std::string& path, PartName& out) {
   return true;
 }
 
-Result<std::unique_ptr<TensorDirectory>> open_single(const std::string& path) {
-  auto file = std::make_shared<MappedFile>(TRY(MappedFile::open(path)));
+Result<std::unique_ptr<TensorDirectory>> open_single(const std::string& path, FileAccess access) {
+  auto file = std::make_shared<MappedFile>(TRY(MappedFile::open(path, access)));
   auto directory = TRY(parse_gguf(file->bytes(), path));
   directory->retain(std::move(file));
   return directory;
@@ -398,7 +398,8 @@ Error split_error(const std::string& path, const std::string& problem) {
 
 // Opens all parts that `first` names and moves their tensors into one directory, with the metadata
 // of part 1 less the keys that speak of the split.
-Result<std::unique_ptr<TensorDirectory>> open_split(const std::string& path, uint64_t count) {
+Result<std::unique_ptr<TensorDirectory>> open_split(const std::string& path, uint64_t count,
+                                                    FileAccess access) {
   PartName name;
   if (!parse_part_name(path, name) || name.count != count || name.number == 0 ||
       name.number > count) {
@@ -411,7 +412,7 @@ Result<std::unique_ptr<TensorDirectory>> open_split(const std::string& path, uin
   int64_t expected_tensors = -1;
   for (uint64_t part = 1; part <= count; ++part) {
     const std::string part_path = name.path(part);
-    auto directory = TRY(open_single(part_path));
+    auto directory = TRY(open_single(part_path, access));
     const Metadata& metadata = directory->metadata();
     const auto number = metadata.get_int("split.no", 0, kMaxParts);
     if (!number.ok()) return number.error().at(part_path);
@@ -480,13 +481,13 @@ Result<std::unique_ptr<TensorDirectory>> parse_gguf(std::span<const std::byte> b
   return directory;
 }
 
-Result<std::unique_ptr<TensorDirectory>> open_gguf(const std::string& path) {
-  auto directory = TRY(open_single(path));
+Result<std::unique_ptr<TensorDirectory>> open_gguf(const std::string& path, FileAccess access) {
+  auto directory = TRY(open_single(path, access));
   const auto parts = directory->metadata().get_int_or("split.count", 1, 0, kMaxParts);
   if (!parts.ok()) return parts.error().at(path);
   if (*parts <= 1) return directory;
   directory.reset();
-  return open_split(path, static_cast<uint64_t>(*parts));
+  return open_split(path, static_cast<uint64_t>(*parts), access);
 }
 
 }  // namespace realm

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/file.h"
 #include "formats/tensor_directory.h"
 
 namespace realm {
@@ -13,7 +14,8 @@ namespace realm {
 // Opens a GGUF file. For the first file of a split model ("-00001-of-00003.gguf", or any part with
 // split.count > 1) the other parts are opened beside it and their tensors merged.
 // Errors: kNotFound, kIo; kBadModel with file, offset and field for anything malformed.
-Result<std::unique_ptr<TensorDirectory>> open_gguf(const std::string& path);
+Result<std::unique_ptr<TensorDirectory>> open_gguf(const std::string& path,
+                                                   FileAccess access = FileAccess::kMapped);
 
 // The same over memory that outlives the result (the embedded model; fuzzing). No split files.
 // `label` names the source in error messages.

@@ -169,14 +169,16 @@ Result<std::unique_ptr<TensorDirectory>> parse_safetensors(std::span<const std::
   return directory;
 }
 
-Result<std::unique_ptr<TensorDirectory>> open_safetensors(const std::string& path) {
-  auto file = std::make_shared<MappedFile>(TRY(MappedFile::open(path)));
+Result<std::unique_ptr<TensorDirectory>> open_safetensors(const std::string& path,
+                                                          FileAccess access) {
+  auto file = std::make_shared<MappedFile>(TRY(MappedFile::open(path, access)));
   auto directory = TRY(parse_safetensors(file->bytes(), path));
   directory->retain(std::move(file));
   return directory;
 }
 
-Result<std::unique_ptr<TensorDirectory>> open_safetensors_index(const std::string& path) {
+Result<std::unique_ptr<TensorDirectory>> open_safetensors_index(const std::string& path,
+                                                                FileAccess access) {
   const json::value index = TRY(read_json_file(path, {kMaxHeaderBytes, 8}));
   const JsonObject object = TRY(JsonObject::from(index, path));
   const JsonObject weight_map = TRY(object.get_object("weight_map"));
@@ -195,7 +197,7 @@ Result<std::unique_ptr<TensorDirectory>> open_safetensors_index(const std::strin
     }
     auto it = shards.find(file);
     if (it == shards.end()) {
-      std::shared_ptr<TensorDirectory> shard = TRY(open_safetensors(folder + file));
+      std::shared_ptr<TensorDirectory> shard = TRY(open_safetensors(folder + file, access));
       merged->retain(shard);
       it = shards.emplace(file, std::move(shard)).first;
     }

@@ -21,4 +21,8 @@ Result<std::unique_ptr<PreparedProgram>> Backend::prepare(std::span<const Op> op
   return std::unique_ptr<PreparedProgram>(std::make_unique<PlainProgram>(*this, ops));
 }
 
+Result<Backend::Memory> Backend::memory() const {
+  return Error{ErrorCode::kUnsupported, name() + " has no memory of its own"};
+}
+
 }  // namespace realm

@@ -32,6 +32,16 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string name() const = 0;  // "cpu (avx512)"
 
+  // Whether its memory is the host's, so that reading results costs nothing and a step its own work
+  // alone. Elsewhere rows of logits had better stay, and steps be of few different shapes.
+  virtual bool is_host() const { return false; }
+
+  // Of a device with memory of its own.
+  struct Memory {
+    size_t total_bytes = 0, free_bytes = 0;
+  };
+  virtual Result<Memory> memory() const;
+
   virtual Result<Buffer> allocate(size_t size_bytes) = 0;
   virtual Status upload(std::byte* to, std::span<const std::byte> from) = 0;
   virtual Status download(std::span<std::byte> to, const std::byte* from) = 0;

@@ -161,6 +161,13 @@ void matmul_cases(std::vector<CaseRow>& rows) {
     product(rows, name + " accumulate, strided",
             {{type, type}, {31, 64}, 9, 256, false, true, {4, 0}, {8, 0}, odd_place(type)});
   }
+  // Quantizers mix types in one layer; the parts of an op may want activations in different groups.
+  for (const int64_t tokens : {3, 40, 100}) {
+    product(rows, "parts of mixed types" + count(", tokens", tokens),
+            {{kIQ4_NL, kQ5_K, kQ8_0}, {64, 33, 32}, tokens, 512});
+    product(rows, "parts of mixed types, K-quants first" + count(", tokens", tokens),
+            {{kQ6_K, kQ4_0, kF16}, {64, 33, 32}, tokens, 512});
+  }
   // Long rows and many tokens, for kernels that keep several pieces of both on their way.
   for (const DType type : {kF16, kBF16, kQ8_0, kQ4_0, kQ4_K, kQ5_K, kQ6_K, kIQ4_XS}) {
     const std::string name = find_block_format(type)->name;
@@ -349,6 +356,55 @@ void argmax_cases(std::vector<CaseRow>& rows) {
                   }});
 }
 
+// `values` as rows of n.
+OpCase top_case(CaseBuilder& b, const TensorView& x, const TensorView& draws, int64_t k) {
+  const int64_t rows = x.dim(0);
+  return b.finish(TopCandidates{.x = x,
+                                .draws = draws,
+                                .values = b.output({rows, k}, {4, 4}),
+                                .tokens = b.output_ints({rows, 1 + k}),
+                                .sums = b.output({rows, 2}, {8, 0})});
+}
+
+TensorView as_rows(TensorView values, int64_t rows) {
+  return make_view(values.data, DType::kF32, {rows, values.dim(0) / rows});
+}
+
+void top_candidates_cases(std::vector<CaseRow>& rows) {
+  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {33, 5}, {700, 128}, {5000, 128}}) {
+    rows.push_back(
+        {"top_candidates", count("n", n), [n = n, k = k] {
+           CaseBuilder b(59);
+           const TensorView draws = as_rows(b.values({1.0f, 0.0f, 1.25f, 0.37f, 0.5f, 0.99f}), 3);
+           return top_case(b, b.floats({3, n}, {12, 4}, 3.0f), draws, k);
+         }});
+  }
+  rows.push_back({"top_candidates", "equal ones", [] {
+                    CaseBuilder b(60);
+                    std::vector<float> values(2 * 6000, 1.0f);
+                    values[4000] = values[17] = 3.0f;  // of the first row; the second is all alike
+                    const TensorView draws = as_rows(b.values({1.0f, 0.6f, 1.0f, 0.123f}), 2);
+                    return top_case(b, as_rows(b.values(values), 2), draws, 100);
+                  }});
+  rows.push_back({"top_candidates", "a row that is not finite", [] {
+                    CaseBuilder b(62);
+                    std::vector<float> values(2 * 70, 1.0f);
+                    values[9] = 3.0f;
+                    values[75] = -INFINITY;
+                    const TensorView draws = as_rows(b.values({1.0f, 0.6f, 1.0f, 0.1f}), 2);
+                    return top_case(b, as_rows(b.values(values), 2), draws, 7);
+                  }});
+  rows.push_back({"top_candidates", "all that is large in one place, none of them equal", [] {
+                    CaseBuilder b(61);
+                    std::vector<float> values(9000);
+                    for (size_t i = 0; i < values.size(); ++i) {
+                      values[i] = -0.001f * static_cast<float>(i);
+                    }
+                    const TensorView draws = as_rows(b.values({1.0f, 0.5f}), 1);
+                    return top_case(b, as_rows(b.values(values), 1), draws, 128);
+                  }});
+}
+
 void scale_cases(std::vector<CaseRow>& rows) {
   for (const float cap : {0.0f, 30.0f}) {
     const std::string name = cap > 0 ? "capped" : "scaled";
@@ -437,6 +493,14 @@ void bench_rows(std::vector<CaseRow>& rows) {
                                          .pairs = RopePairs::kHalves});
                   },
                   2 * kTensor});
+  rows.push_back({"top_candidates", "64 x 128256",
+                  [] {
+                    CaseBuilder b(66);
+                    const TensorView x = b.floats({64, 128256}, {}, 3.0f);
+                    const TensorView draws = as_rows(b.values(std::vector<float>(128, 0.5f)), 64);
+                    return top_case(b, x, draws, TopCandidates::kMost);
+                  },
+                  4.0 * 64 * 128256});
   rows.push_back({"gather", "Q8_0 512 x 4096",
                   [] {
                     CaseBuilder b(65);
@@ -460,6 +524,7 @@ const std::vector<CaseRow>& check_cases() {
     attention_check_cases(rows);
     elementwise_cases(rows);
     argmax_cases(rows);
+    top_candidates_cases(rows);
     scale_cases(rows);
     moe_check_cases(rows);
     return rows;

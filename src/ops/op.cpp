@@ -280,6 +280,25 @@ Status check(const ArgMax& op) {
   return {};
 }
 
+Status check(const TopCandidates& op) {
+  if (!is_f32(op.x, 2) || op.x.dim(1) < 1) return wrong("top_candidates", "x", op.x);
+  const int64_t rows = op.x.dim(0), k = op.values.rank == 2 ? op.values.dim(1) : 0;
+  if (!is_f32(op.values, 2) || op.values.dim(0) != rows || k < 1 || k > op.x.dim(1) ||
+      k > TopCandidates::kMost) {
+    return wrong("top_candidates", "values", op.values);
+  }
+  if (op.tokens.dtype != DType::kI32 || op.tokens.rank != 2 || op.tokens.dim(0) != rows ||
+      op.tokens.dim(1) != k + 1) {
+    return wrong("top_candidates", "tokens", op.tokens);
+  }
+  for (const TensorView* view : {&op.draws, &op.sums}) {
+    if (!is_f32(*view, 2) || view->dim(0) != rows || view->dim(1) != 2) {
+      return wrong("top_candidates", view == &op.draws ? "draws" : "sums", *view);
+    }
+  }
+  return {};
+}
+
 Status check(const Scale& op) {
   if (!is_f32(op.x, 2)) return wrong("scale", "x", op.x);
   if (!is_f32(op.out, 2) || !same_shape(op.x, op.out)) return wrong("scale", "out", op.out);
@@ -310,6 +329,7 @@ struct Name {
   const char* operator()(const Copy&) const { return "copy"; }
   const char* operator()(const CopyPages&) const { return "copy_pages"; }
   const char* operator()(const ArgMax&) const { return "argmax"; }
+  const char* operator()(const TopCandidates&) const { return "top_candidates"; }
 };
 
 }  // namespace

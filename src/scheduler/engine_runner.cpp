@@ -4,9 +4,10 @@
 
 namespace realm {
 
-EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool)
+EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, std::shared_ptr<SharedPool> pool,
+                           std::optional<bool> summaries)
     : engine_(std::move(engine)),
-      pool_(pool),
+      pool_(std::move(pool)),
       limits_{.context = engine_->options().context,
               .max_step_tokens = engine_->options().max_step_tokens,
               .max_sequences = engine_->options().max_sequences,
@@ -15,15 +16,7 @@ EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool)
               .generates = !engine_->model().info().is_encoder,
               .embeds = engine_->options().embeddings,
               .whole_prompts = engine_->model().info().is_encoder},
-      scratch_(static_cast<size_t>(pool == nullptr ? 1 : pool->num_threads())) {}
-
-Status EngineRunner::sample(const StepWork& work, std::span<const float> logits,
-                            Candidates& scratch, Sampled& sampled) const {
-  std::span<const uint32_t> allowed;
-  if (work.constraint != nullptr) allowed = TRY(work.constraint->allowed());
-  sampled = TRY(work.sampler->sample(logits, allowed, scratch));
-  return {};
-}
+      sampler_(*engine_, pool_, summaries) {}
 
 Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> out) {
   CHECK(work.size() == out.size());
@@ -34,27 +27,40 @@ Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> o
 
 Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<StepOutput> out) {
   items_.clear();
-  rows_.clear();
+  sampled_.clear();
   for (size_t i = 0; i < work.size(); ++i) {
     if (work[i].pooler != nullptr) continue;
     const bool sampled = work[i].sampler != nullptr;
     items_.push_back({.sequence = work[i].sequence,
                       .tokens = work[i].tokens,
                       .logits = sampled ? WantLogits::kLast : WantLogits::kNone});
-    if (sampled) rows_.push_back(i);
+    if (sampled) sampled_.push_back(i);
   }
   if (items_.empty()) return {};
-  const StepLogits logits = TRY(engine_->step(items_));
-  const auto sample_row = [&](int64_t row, int thread) {
-    const size_t i = rows_[static_cast<size_t>(row)];
-    out[i].status =
-        sample(work[i], logits.row(row), scratch_[static_cast<size_t>(thread)], out[i].sampled);
+  rows_.assign(sampled_.size(), {});
+  const auto prepare = [&](int64_t row, int) {
+    const StepWork& item = work[sampled_[static_cast<size_t>(row)]];
+    StepSampler::Row& wanted = rows_[static_cast<size_t>(row)];
+    wanted.sampler = item.sampler;
+    if (item.constraint == nullptr) return;
+    const auto allowed = item.constraint->allowed();
+    if (allowed.ok()) {
+      wanted.allowed = *allowed;
+    } else {
+      wanted.status = allowed.error();
+    }
   };
   const auto num_rows = static_cast<int64_t>(rows_.size());
-  if (pool_ != nullptr) {
-    pool_->parallel_for(num_rows, sample_row);
+  if (pool_ != nullptr && num_rows > 1) {
+    SharedPool::Turn(*pool_).pool().parallel_for(num_rows, prepare);
   } else {
-    for (int64_t row = 0; row < num_rows; ++row) sample_row(row, 0);
+    for (int64_t row = 0; row < num_rows; ++row) prepare(row, 0);
+  }
+  TRY(sampler_.run(items_, rows_));
+  for (size_t row = 0; row < rows_.size(); ++row) {
+    StepOutput& output = out[sampled_[row]];
+    output.status = std::move(rows_[row].status);
+    output.sampled = std::move(rows_[row].sampled);
   }
   return {};
 }

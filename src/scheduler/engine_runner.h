@@ -3,19 +3,22 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
-#include "base/thread_pool.h"
+#include "base/shared_pool.h"
 #include "engine/engine.h"
+#include "engine/step_sampler.h"
 #include "scheduler/step_runner.h"
 
 namespace realm {
 
 class EngineRunner final : public StepRunner {
  public:
-  // `pool` may be null and may be the backend's own (it is used between steps only); it and the
-  // engine's backend outlive this object.
-  explicit EngineRunner(std::unique_ptr<Engine> engine, ThreadPool* pool = nullptr);
+  // `pool` may be null and may be the backend's own (it is used between steps only); the engine's
+  // backend outlives this object. `summaries` as StepSampler's.
+  explicit EngineRunner(std::unique_ptr<Engine> engine, std::shared_ptr<SharedPool> pool = nullptr,
+                        std::optional<bool> summaries = {});
 
   const RunnerLimits& limits() const override { return limits_; }
   PagePool& pages() override { return engine_->pages(); }
@@ -24,16 +27,15 @@ class EngineRunner final : public StepRunner {
  private:
   Status run_generating(std::span<const StepWork> work, std::span<StepOutput> out);
   Status run_embedding(std::span<const StepWork> work);
-  Status sample(const StepWork& work, std::span<const float> logits, Candidates& scratch,
-                Sampled& sampled) const;
 
   std::unique_ptr<Engine> engine_;
-  ThreadPool* pool_;
+  std::shared_ptr<SharedPool> pool_;
   RunnerLimits limits_;
+  StepSampler sampler_;
   std::vector<StepItem> items_;
-  std::vector<size_t> rows_;         // the pieces of work that want a token, in order
-  std::vector<size_t> embedded_;     // the pieces of work that want a vector
-  std::vector<Candidates> scratch_;  // one a thread
+  std::vector<size_t> sampled_;  // the pieces of work that want a token, in order
+  std::vector<StepSampler::Row> rows_;
+  std::vector<size_t> embedded_;  // the pieces of work that want a vector
 };
 
 }  // namespace realm

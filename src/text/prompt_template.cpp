@@ -53,9 +53,10 @@ Result<std::string> PromptTemplate::render(std::string_view messages_json,
                            .limits = {}});
 }
 
-Result<std::vector<Token>> encode_prompt(const Tokenizer& tokenizer, std::string_view prompt) {
+Result<std::vector<Token>> encode_prompt(const Tokenizer& tokenizer, std::string_view prompt,
+                                         std::span<const TextSpan> plain) {
   std::vector<Token> tokens =
-      TRY(tokenizer.encode(prompt, {.add_bos_eos = false, .parse_special = true}));
+      TRY(tokenizer.encode(prompt, {.add_bos_eos = false, .parse_special = true, .plain = plain}));
   if (tokenizer.adds_bos() && tokenizer.bos() != kNoToken &&
       (tokens.empty() || tokens.front() != tokenizer.bos())) {
     tokens.insert(tokens.begin(), tokenizer.bos());

@@ -34,8 +34,9 @@ class PromptTemplate {
 };
 
 // A rendered prompt as ids: its special tokens are parsed, and none is added but a BOS that the
-// model wants and the template did not write.
-Result<std::vector<Token>> encode_prompt(const Tokenizer& tokenizer, std::string_view prompt);
+// model wants and the template did not write. `plain`: see EncodeOptions.
+Result<std::vector<Token>> encode_prompt(const Tokenizer& tokenizer, std::string_view prompt,
+                                         std::span<const TextSpan> plain = {});
 
 // Now, with this machine's offset from UTC.
 ChatTemplateClock current_clock();

@@ -101,12 +101,42 @@ const SpecialTokens::Entry* SpecialTokens::match_at(std::string_view text,
   return nullptr;
 }
 
-std::vector<SpecialTokens::Part> SpecialTokens::split(std::string_view text,
-                                                      bool parse_special) const {
+std::vector<TextSpan> SpecialTokens::find_control(std::string_view text) const {
+  std::vector<TextSpan> spans;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const Entry* entry = match_at(text.substr(at), true);
+    if (entry == nullptr || !entry->only_when_parsing) continue;
+    const size_t end = at + length_of(*entry);
+    if (!spans.empty() && at < spans.back().end) {
+      spans.back().end = std::max(spans.back().end, end);
+    } else {
+      spans.push_back({at, end});
+    }
+  }
+  return spans;
+}
+
+std::vector<SpecialTokens::Part> SpecialTokens::split(std::string_view text, bool parse_special,
+                                                      std::span<const TextSpan> plain) const {
   std::vector<Part> parts;
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {
-    const Entry* entry = match_at(text.substr(at), parse_special);
+    while (!plain.empty() && plain.front().end <= at) plain = plain.subspan(1);
+    const std::string_view rest = text.substr(at);
+    // Up to where a control token may reach from here.
+    const size_t reach = plain.empty()               ? rest.size()
+                         : plain.front().begin <= at ? 0
+                                                     : plain.front().begin - at;
+    const Entry* entry = match_at(rest, parse_special);
+    if (entry != nullptr && entry->only_when_parsing && length_of(*entry) > reach) {
+      const Entry* shorter = reach > 0 ? match_at(rest.substr(0, reach), parse_special) : nullptr;
+      const Entry* user_defined = match_at(rest, false);
+      entry = shorter;
+      if (user_defined != nullptr &&
+          (shorter == nullptr || length_of(*user_defined) > length_of(*shorter))) {
+        entry = user_defined;
+      }
+    }
     if (entry == nullptr) {
       ++at;
       continue;
@@ -117,7 +147,7 @@ std::vector<SpecialTokens::Part> SpecialTokens::split(std::string_view text,
     }
     if (end > begin) parts.push_back({text.substr(begin, end - begin)});
     parts.push_back({{}, entry->token});
-    at += vocabulary_->texts[static_cast<size_t>(entry->token)].size();
+    at += length_of(*entry);
     if (entry->strips_right) {
       while (at < text.size() && is_ascii_space(text[at])) ++at;
     }

@@ -4,9 +4,11 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
+#include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
 namespace realm {
@@ -20,8 +22,11 @@ class SpecialTokens {
     std::string_view text;
     Token token = kNoToken;
   };
-  // `parse_special`: control tokens are looked for too; user-defined ones always are.
-  std::vector<Part> split(std::string_view text, bool parse_special) const;
+  // `parse_special`: control tokens are looked for too, but not in the `plain` spans; user-defined
+  // ones always are.
+  std::vector<Part> split(std::string_view text, bool parse_special,
+                          std::span<const TextSpan> plain = {}) const;
+  std::vector<TextSpan> find_control(std::string_view text) const;
 
  private:
   struct Entry {
@@ -31,6 +36,9 @@ class SpecialTokens {
     bool strips_right = false;
   };
   const Entry* match_at(std::string_view text, bool parse_special) const;
+  size_t length_of(const Entry& entry) const {
+    return vocabulary_->texts[static_cast<size_t>(entry.token)].size();
+  }
 
   const Vocabulary* vocabulary_;
   std::vector<Entry> entries_;              // by first byte, then from long to short

@@ -114,16 +114,29 @@ Result<std::vector<Token>> Tokenizer::encode(std::string_view text,
                                                   "; convert it to UTF-8"};
   }
   std::string normal;
+  std::vector<TextSpan> moved;
+  std::span<const TextSpan> plain = options.plain;
   if (normal_form_ != NormalForm::kNone) {
-    normal = TRY(normalize(text, normal_form_));
+    // Stretch by stretch, so that the spans' borders are still known afterwards.
+    size_t from = 0;
+    for (const TextSpan& span : plain) {
+      normal += TRY(normalize(text.substr(from, span.begin - from), normal_form_));
+      const size_t begin = normal.size();
+      normal += TRY(normalize(text.substr(span.begin, span.end - span.begin), normal_form_));
+      moved.push_back({begin, normal.size()});
+      from = span.end;
+    }
+    normal += TRY(normalize(text.substr(from), normal_form_));
     text = normal;
+    plain = moved;
   }
 
   std::vector<Token> out;
   out.reserve(text.size() / 3 + 8);
   if (options.add_bos_eos && vocabulary_->add_bos) out.push_back(vocabulary_->bos);
   bool after_special = true;
-  for (const SpecialTokens::Part& part : special_tokens_->split(text, options.parse_special)) {
+  for (const SpecialTokens::Part& part :
+       special_tokens_->split(text, options.parse_special, plain)) {
     if (part.token != kNoToken) {
       out.push_back(part.token);
       after_special = true;
@@ -136,6 +149,10 @@ Result<std::vector<Token>> Tokenizer::encode(std::string_view text,
     out.push_back(vocabulary_->kind == VocabularyKind::kWpm ? vocabulary_->sep : vocabulary_->eos);
   }
   return out;
+}
+
+std::vector<TextSpan> Tokenizer::find_control_tokens(std::string_view text) const {
+  return special_tokens_->find_control(text);
 }
 
 std::string Tokenizer::decode(std::span<const Token> tokens, bool special) const {

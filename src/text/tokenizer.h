@@ -30,12 +30,20 @@ enum class TokenAttribute : uint8_t {
   kByte = 6,
 };
 
+// Bytes [begin, end) of a text.
+struct TextSpan {
+  size_t begin, end;
+  bool operator==(const TextSpan&) const = default;
+};
+
 struct EncodeOptions {
   // Adds BOS, EOS or SEP where the model's metadata asks for them (add_bos_token and friends).
   bool add_bos_eos = true;
   // Recognizes control tokens written out in the text. User-defined tokens always are. Leave it off
   // for text that comes from a user: it would let the user forge turns.
   bool parse_special = false;
+  // Ascending, apart: no control token begins, ends or lies in these all the same.
+  std::span<const TextSpan> plain = {};
 };
 
 class SpecialTokens;
@@ -54,6 +62,9 @@ class Tokenizer {
 
   // Error kInvalidArgument, naming the byte offset, where `text` is not valid UTF-8.
   Result<std::vector<Token>> encode(std::string_view text, const EncodeOptions& options = {}) const;
+
+  // Where control tokens are written out in the text, overlapping ones as one span.
+  std::vector<TextSpan> find_control_tokens(std::string_view text) const;
 
   // The text of the tokens. Ids outside the vocabulary add nothing. The result may be invalid UTF-8
   // where the tokens are; StreamingDetokenizer repairs that. `special`: control tokens appear as

@@ -1,8 +1,10 @@
 """The official ollama Python client."""
 
+import hashlib
+
 import ollama
 
-from server import MODEL, SLOWER, ServeTest, main
+from server import MODEL, ROOT, SLOWER, ServeTest, main
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -31,6 +33,10 @@ class OllamaTest(ServeTest):
         parts = list(self.chat(stream=True))
         self.assertEqual("".join(part.message.content for part in parts), self.chat().message.content)
         self.assertEqual([part.done for part in parts], [False] * (len(parts) - 1) + [True])
+
+    def test_the_digest_is_the_files(self):
+        expected = hashlib.sha256((ROOT / "assets" / "realm-tiny.Q8_0.gguf").read_bytes()).hexdigest()
+        self.assertEqual([model.digest for model in self.client.list().models], [expected])
 
     def test_latest_is_the_model(self):
         answer = self.client.chat(model=MODEL + ":latest", messages=QUESTION, options={"num_predict": 1})

@@ -19,8 +19,10 @@ namespace {
 // Kernels are many times slower under a sanitizer; races show with fewer requests as well.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int kRequests = 16;
+constexpr int64_t kFewPages = 7;
 #else
 constexpr int kRequests = 64;
+constexpr int64_t kFewPages = 12;
 #endif
 
 class Answer final : public Sink {
@@ -45,6 +47,37 @@ class Answer final : public Sink {
  private:
   std::mutex mutex_;
   std::condition_variable ended_;
+};
+
+// The host's backend as one whose memory is elsewhere: engines pad their steps for it, and samplers
+// go by summaries of rows.
+class Remote final : public Backend {
+ public:
+  explicit Remote(Backend& inner) : inner_(inner) {}
+  std::string name() const override { return inner_.name(); }
+  Result<Buffer> allocate(size_t size_bytes) override { return inner_.allocate(size_bytes); }
+  Status upload(std::byte* to, std::span<const std::byte> from) override {
+    return inner_.upload(to, from);
+  }
+  Status download(std::span<std::byte> to, const std::byte* from) override {
+    bytes_downloaded += to.size();
+    return inner_.download(to, from);
+  }
+  Result<TensorView> import_weight(const TensorView& host) override {
+    return inner_.import_weight(host);
+  }
+  Result<std::string> support(const Op& op) const override { return inner_.support(op); }
+  Status run(std::span<const Op> ops) override { return inner_.run(ops); }
+  Result<std::unique_ptr<PreparedProgram>> prepare(std::span<const Op> ops) override {
+    ++programs;
+    return inner_.prepare(ops);
+  }
+
+  size_t bytes_downloaded = 0;
+  int programs = 0;
+
+ private:
+  Backend& inner_;
 };
 
 struct Case {
@@ -81,7 +114,11 @@ class SchedulerEngine : public testing::Test {
   }
 
   std::unique_ptr<Engine> make_engine(int64_t cache_tokens, int64_t step, int64_t sequences) {
-    return Engine::create(model_, *backend_,
+    return make_engine(*backend_, cache_tokens, step, sequences);
+  }
+  std::unique_ptr<Engine> make_engine(Backend& backend, int64_t cache_tokens, int64_t step,
+                                      int64_t sequences) {
+    return Engine::create(model_, backend,
                           {.context = 256,
                            .cache_tokens = cache_tokens,
                            .max_step_tokens = step,
@@ -111,7 +148,7 @@ class SchedulerEngine : public testing::Test {
   }
 
   SchedulerStats answer_together(std::unique_ptr<Engine> engine, bool prefix_cache) {
-    Scheduler scheduler(std::make_unique<EngineRunner>(std::move(engine), &backend_->pool()),
+    Scheduler scheduler(std::make_unique<EngineRunner>(std::move(engine), backend_->pool()),
                         {.prefix_cache = prefix_cache});
     std::vector<std::shared_ptr<Answer>> answers;
     for (const Case& request : cases_) {
@@ -156,10 +193,50 @@ TEST_F(SchedulerEngine, ManyAtOnceAnswerAsAlone) {
   }
   {
     SCOPED_TRACE("few pages");
-    EXPECT_GT(answer_together(make_engine(12 * kPageTokens, 100, 16), true).total().preemptions, 0);
-    EXPECT_GT(answer_together(make_engine(12 * kPageTokens, 100, 16), false).total().preemptions,
-              0);
+    for (const bool prefix_cache : {true, false}) {
+      const SchedulerStats stats =
+          answer_together(make_engine(kFewPages * kPageTokens, 100, 16), prefix_cache);
+      EXPECT_GT(stats.total().preemptions, 0);
+    }
   }
+}
+
+TEST_F(SchedulerEngine, AnswersAreTheSameWhereRowsStayOnTheDevice) {
+  Remote remote(*backend_);
+  for (const auto& [step, sequences] : {std::pair{256, 64}, {100, 7}, {33, 33}, {3, 2}}) {
+    SCOPED_TRACE(testing::Message() << step << " tokens a step, " << sequences << " sequences");
+    remote.bytes_downloaded = 0;
+    answer_together(make_engine(remote, 64 * 256, step, sequences), true);
+    int64_t tokens = 0;
+    for (const Case& request : cases_) tokens += request.max_tokens;
+    // A row of logits is larger than what came down for a token.
+    const auto row_bytes = static_cast<size_t>(model_->info().vocab_size) * sizeof(float);
+    EXPECT_LT(remote.bytes_downloaded, static_cast<size_t>(tokens) * row_bytes);
+  }
+}
+
+TEST_F(SchedulerEngine, StepsOfADeviceAreOfFewShapes) {
+  Remote remote(*backend_);
+  const auto engine = make_engine(remote, 64 * 256, 256, 64);
+  std::vector<Sequence> sequences;
+  for (int i = 0; i < 64; ++i) sequences.emplace_back(engine->pages());
+  const std::vector<Token> tokens = {5, 7};
+  std::vector<std::pair<PageId, PageId>> copies;
+  const auto step = [&](size_t count, size_t longest) {
+    std::vector<StepItem> items;
+    for (size_t i = 0; i < count; ++i) {
+      const size_t length = i == 0 ? longest : 1;
+      ASSERT_TRUE(sequences[i].reserve(static_cast<int64_t>(length), copies).ok());
+      items.push_back({.sequence = &sequences[i], .tokens = std::span(tokens).first(length)});
+    }
+    const auto summaries = engine->step_summaries(items, std::vector<DeviceDraw>(count));
+    ASSERT_TRUE(summaries.ok()) << summaries.error().message;
+    EXPECT_EQ(summaries->rows, static_cast<int64_t>(count));
+  };
+  for (size_t count = 33; count <= 48; ++count) step(count, 1);
+  EXPECT_EQ(remote.programs, 1);
+  for (size_t count = 33; count <= 47; ++count) step(count, 2);
+  EXPECT_EQ(remote.programs, 2);
 }
 
 }  // namespace

@@ -49,15 +49,18 @@ std::byte* Context::thread_scratch(int thread, size_t bytes) {
 }
 
 CpuBackend::CpuBackend(const CpuOptions& options)
-    : pool_(options.num_threads > 0 ? options.num_threads : usable_cores()),
-      context_{.pool = pool_,
+    : pool_(options.pool != nullptr
+                ? options.pool
+                : std::make_shared<SharedPool>(options.num_threads > 0 ? options.num_threads
+                                                                       : usable_cores())),
+      context_{.pool = pool_->pool(),
                .kernels = kernels_of(options.isa),
                .matmul = matmul_kernels(options.isa),
                .isa = options.isa,
                .shared = {},
                .outer = {},
                .per_thread = {}} {
-  context_.per_thread.resize(static_cast<size_t>(pool_.num_threads()));
+  context_.per_thread.resize(static_cast<size_t>(pool_->num_threads()));
 }
 
 Result<std::unique_ptr<CpuBackend>> CpuBackend::create(const CpuOptions& options) {
@@ -117,6 +120,7 @@ Result<std::string> CpuBackend::support(const Op& op) const {
 }
 
 Status CpuBackend::run(std::span<const Op> ops) {
+  const SharedPool::Turn turn(*pool_);
   for (const Op& op : ops) {
     if (trace_) trace_(op_name(op));
     TRY(std::visit([&](const auto& x) { return cpu::run(context_, x); }, op));

@@ -11,7 +11,7 @@
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/matmul_kernels.h"
-#include "base/thread_pool.h"
+#include "base/shared_pool.h"
 #include "ops/backend.h"
 
 namespace realm::cpu {
@@ -19,6 +19,7 @@ namespace realm::cpu {
 struct CpuOptions {
   int num_threads = 0;  // 0: every usable core
   Isa isa = best_isa();
+  std::shared_ptr<SharedPool> pool = {};  // null: one of its own, of num_threads
 };
 
 // What an op's run() works with.
@@ -58,11 +59,13 @@ Status run(Context&, const Scale&);
 Status run(Context&, const Copy&);
 Status run(Context&, const CopyPages&);
 Status run(Context&, const ArgMax&);
+Status run(Context&, const TopCandidates&);
 
 class CpuBackend final : public Backend {
  public:
   static Result<std::unique_ptr<CpuBackend>> create(const CpuOptions& options);
 
+  bool is_host() const override { return true; }
   std::string name() const override;
   Result<Buffer> allocate(size_t size_bytes) override;
   Status upload(std::byte* to, std::span<const std::byte> from) override;
@@ -73,12 +76,12 @@ class CpuBackend final : public Backend {
   // Called before each op and after the last with its name, to find out where time goes; null: off.
   void set_trace(std::function<void(const char*)> trace) { trace_ = std::move(trace); }
 
-  ThreadPool& pool() { return pool_; }
+  const std::shared_ptr<SharedPool>& pool() const { return pool_; }
   Isa isa() const { return context_.isa; }
 
  private:
   explicit CpuBackend(const CpuOptions& options);
-  ThreadPool pool_;
+  std::shared_ptr<SharedPool> pool_;
   Context context_;
   std::function<void(const char*)> trace_;
 };

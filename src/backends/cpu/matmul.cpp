@@ -47,7 +47,8 @@ struct Quantized {
 };
 
 // The op's tokens as its kernels read them: quantized once for each group size that its weights
-// have, and packed once for each layout that their panel kernels ask for.
+// have, and packed once for each layout and group size
+// that their panel kernels ask for.
 class PreparedTokens {
  public:
   PreparedTokens(Context& context, const MatMul& op) : x_(op.x) {
@@ -62,7 +63,7 @@ class PreparedTokens {
       by_group_[group == 256].needed = true;
       if (tokens() < context.matmul.panel_from(type)) continue;
       const TokenLayout* layout = context.matmul.token_layout(type);
-      if (layout == nullptr || find(layout) != nullptr) continue;
+      if (layout == nullptr || find(layout, group) != nullptr) continue;
       packings_[num_packings_++] = {.layout = layout, .group = group, .memory = nullptr};
     }
     size_t bytes = 0;
@@ -96,7 +97,7 @@ class PreparedTokens {
   QuantizedTokens of(const Context& context, DType type) const {
     const int group = activation_group(*find_block_format(type));
     const TokenLayout* layout = num_packings_ == 0 ? nullptr : context.matmul.token_layout(type);
-    const Packing* packing = layout == nullptr ? nullptr : find(layout);
+    const Packing* packing = layout == nullptr ? nullptr : find(layout, group);
     return quantized(group, packing == nullptr ? nullptr : packing->memory);
   }
 
@@ -113,9 +114,10 @@ class PreparedTokens {
   size_t packed_bytes(const TokenLayout& layout) const {
     return align_up(static_cast<size_t>(layout.bytes(tokens(), k())));
   }
-  const Packing* find(const TokenLayout* layout) const {
+  // Weights of both group sizes may ask for the same layout: its codes differ.
+  const Packing* find(const TokenLayout* layout, int group) const {
     for (int i = 0; i < num_packings_; ++i) {
-      if (packings_[i].layout == layout) return &packings_[i];
+      if (packings_[i].layout == layout && packings_[i].group == group) return &packings_[i];
     }
     return nullptr;
   }

@@ -1,4 +1,5 @@
-// Attention in single precision for every shape: any head sizes, windows, soft caps and sinks. The
+// Attention in single precision for every shape: any head sizes, windows, soft caps, sinks and
+// slopes. The
 // kernels of attention_decode.cu and attention_prefill.cu are tried first. Four warps share a
 // (token, head) pair and take every fourth position; limited by the latency of their dependent
 // sums.
@@ -41,8 +42,9 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
     acc[i] = 0.0f;
   }
   const int position = a.positions[token];
-  const int first =
+  int first =
       a.window > 0 && position - a.window + 1 > 0 ? static_cast<int>(position - a.window + 1) : 0;
+  if (a.oldest != nullptr) first = max(first, a.oldest[token]);
   float running_max = -INFINITY, running_sum = 0.0f;
   for (int p = first + warp; p <= position; p += kWarps) {
     const int64_t page = pages[p / kPageTokens];
@@ -54,7 +56,8 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
       const int d = lane + 32 * i;
       if (d < a.k_dim) dot += query[i] * cache_value(k, a.cache_type, d);
     }
-    const float score = cap_score(warp_sum(dot) * a.scale, a.soft_cap);
+    float score = cap_score(warp_sum(dot) * a.scale, a.soft_cap);
+    if (a.slopes != nullptr) score += a.slopes[head] * static_cast<float>(p - position);
     const float new_max = fmaxf(running_max, score);
     const float correction = expf(running_max - new_max), weight = expf(score - new_max);
     running_sum = running_sum * correction + weight;
@@ -97,7 +100,6 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
 
 Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* out,
                          int64_t out_stride) {
-  if (!op.slopes.empty() || !op.oldest.empty()) return false;  // run() refuses them
   AttentionArgs args(op);
   args.out16 = out;
   args.out16_stride = out_stride;
@@ -116,15 +118,6 @@ Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* o
 Status run(Context& context, const Attention& op) {
   const AttentionArgs args(op);
   if (args.num_tokens == 0) return {};
-  if (!op.slopes.empty()) {
-    return Error{ErrorCode::kUnsupported,
-                 "attention with ALiBi slopes is not supported on CUDA; run this model on the CPU"};
-  }
-  if (!op.oldest.empty()) {
-    return Error{
-        ErrorCode::kUnsupported,
-        "an encoder's local attention is not supported on CUDA; run this model on the CPU"};
-  }
   if (can_attend_decode(args)) return attend_decode(context, args);
   if (can_attend_prefill(args)) return attend_prefill(context, args);
   const int longest = args.k_dim > args.v_dim ? args.k_dim : args.v_dim;

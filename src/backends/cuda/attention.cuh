@@ -12,6 +12,8 @@ struct AttentionArgs {
   const int32_t* seq_start;                              // [sequences + 1]
   const int32_t* page_table;                             // [sequences, max_pages]
   const float* sinks;                                    // [heads] or null
+  const float* slopes;                                   // [heads] or null
+  const int32_t* oldest;                                 // [tokens] or null
   float* out;                                            // [tokens, heads, v_dim]
   int64_t q_token_stride, q_head_stride;                 // bytes
   int64_t k_page_stride, k_head_stride, k_token_stride;  // bytes
@@ -33,6 +35,8 @@ struct AttentionArgs {
         seq_start(op.seq_start.as<const int32_t>()),
         page_table(op.page_table.as<const int32_t>()),
         sinks(op.sinks.empty() ? nullptr : op.sinks.as<const float>()),
+        slopes(op.slopes.empty() ? nullptr : op.slopes.as<const float>()),
+        oldest(op.oldest.empty() ? nullptr : op.oldest.as<const int32_t>()),
         out(op.out.as<float>()),
         q_token_stride(op.q.stride[0]),
         q_head_stride(op.q.stride[1]),
@@ -57,10 +61,10 @@ struct AttentionArgs {
         soft_cap(op.soft_cap) {}
 };
 
-// One token a sequence, F16 cache (attention_decode.cu).
+// One token a sequence, F16 cache, no slopes, no oldest (attention_decode.cu).
 bool can_attend_decode(const AttentionArgs& args);
 Status attend_decode(Context& context, const AttentionArgs& args);
-// Runs of tokens, F16 cache (attention_prefill.cu).
+// Runs of tokens, F16 cache, no slopes, no oldest (attention_prefill.cu).
 bool can_attend_prefill(const AttentionArgs& args);
 Status attend_prefill(Context& context, const AttentionArgs& args);
 

@@ -333,9 +333,10 @@ Status launch(Context& context, const AttentionArgs& args) {
 }  // namespace
 
 bool can_attend_decode(const AttentionArgs& a) {
-  return a.num_tokens == a.num_sequences && a.cache_type == DType::kF16 && a.k_dim == a.v_dim &&
-         a.k_cache != a.v_cache && (a.k_dim == 64 || a.k_dim == 128 || a.k_dim == 256) &&
-         a.heads_per_kv <= kRows && a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0;
+  return a.num_tokens == a.num_sequences && a.cache_type == DType::kF16 && a.slopes == nullptr &&
+         a.oldest == nullptr && a.k_dim == a.v_dim && a.k_cache != a.v_cache &&
+         (a.k_dim == 64 || a.k_dim == 128 || a.k_dim == 256) && a.heads_per_kv <= kRows &&
+         a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0;
 }
 
 Status attend_decode(Context& context, const AttentionArgs& args) {

@@ -347,9 +347,10 @@ Status launch(Context& context, const AttentionArgs& a) {
 }  // namespace
 
 bool can_attend_prefill(const AttentionArgs& a) {
-  return a.cache_type == DType::kF16 && a.k_dim == a.v_dim && a.k_cache != a.v_cache &&
-         (a.k_dim == 64 || a.k_dim == 128) && a.heads_per_kv <= kRows &&
-         a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0 && a.window < (int64_t{1} << 31);
+  return a.cache_type == DType::kF16 && a.slopes == nullptr && a.oldest == nullptr &&
+         a.k_dim == a.v_dim && a.k_cache != a.v_cache && (a.k_dim == 64 || a.k_dim == 128) &&
+         a.heads_per_kv <= kRows && a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0 &&
+         a.window < (int64_t{1} << 31);
 }
 
 Status attend_prefill(Context& context, const AttentionArgs& a) {

@@ -17,6 +17,10 @@ Result<DeviceInfo> probe_device(int) {
   return absent();
 }
 
+Result<DevicePeaks> measure_peaks(int) {
+  return absent();
+}
+
 Result<std::unique_ptr<CudaBackend>> CudaBackend::create(const CudaOptions&) {
   return absent();
 }
@@ -26,6 +30,9 @@ CudaBackend::~CudaBackend() = default;
 
 std::string CudaBackend::name() const {
   return "cuda";
+}
+Result<Backend::Memory> CudaBackend::memory() const {
+  return absent();
 }
 Result<Buffer> CudaBackend::allocate(size_t) {
   return absent();

@@ -225,6 +225,13 @@ std::string CudaBackend::name() const {
   return "cuda (" + impl_->info.name + ")";
 }
 
+Result<Backend::Memory> CudaBackend::memory() const {
+  TRY(impl_->fault);
+  Memory memory;
+  TRY(check(cudaMemGetInfo(&memory.free_bytes, &memory.total_bytes), "asking for free memory"));
+  return memory;
+}
+
 Result<Buffer> CudaBackend::allocate(size_t size_bytes) {
   TRY(impl_->fault);
   void* memory = TRY(device_memory(size_bytes, "a buffer"));

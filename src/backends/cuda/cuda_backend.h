@@ -29,12 +29,19 @@ struct DeviceInfo {
 // there is no driver or no such device, or it is of a kind that this build has no code for.
 Result<DeviceInfo> probe_device(int device);
 
+// Measured, by kernels that do nothing else.
+struct DevicePeaks {
+  double read_gb_per_s = 0, bf16_tflops = 0;
+};
+Result<DevicePeaks> measure_peaks(int device);
+
 class CudaBackend final : public Backend {
  public:
   static Result<std::unique_ptr<CudaBackend>> create(const CudaOptions& options);
   ~CudaBackend() override;
 
   std::string name() const override;
+  Result<Memory> memory() const override;
   Result<Buffer> allocate(size_t size_bytes) override;
   Status upload(std::byte* to, std::span<const std::byte> from) override;
   Status download(std::span<std::byte> to, const std::byte* from) override;

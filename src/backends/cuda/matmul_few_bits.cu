@@ -2,8 +2,8 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels tq1_0_products = plain_kernels<DType::kTQ1_0>();
-extern const ProductKernels tq2_0_products = plain_kernels<DType::kTQ2_0>();
+extern const ProductKernels tq1_0_products = plane_kernels<DType::kTQ1_0>();
+extern const ProductKernels tq2_0_products = plane_kernels<DType::kTQ2_0>();
 extern const ProductKernels q1_0_products = plain_kernels<DType::kQ1_0>();
 extern const ProductKernels q2_0_products = plain_kernels<DType::kQ2_0>();
 

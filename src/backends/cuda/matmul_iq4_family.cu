@@ -2,9 +2,9 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels iq4_nl_products = plain_kernels<DType::kIQ4_NL>();
-extern const ProductKernels iq4_xs_products = plain_kernels<DType::kIQ4_XS>();
-extern const ProductKernels mxfp4_products = plain_kernels<DType::kMXFP4>();
+extern const ProductKernels iq4_nl_products = plane_kernels<DType::kIQ4_NL>();
+extern const ProductKernels iq4_xs_products = plane_kernels<DType::kIQ4_XS>();
+extern const ProductKernels mxfp4_products = plane_kernels<DType::kMXFP4>();
 extern const ProductKernels nvfp4_products = plain_kernels<DType::kNVFP4>();
 
 }  // namespace realm::cuda

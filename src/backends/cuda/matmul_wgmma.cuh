@@ -279,4 +279,10 @@ Status launch_matmul_tiled(Context& context, const Product& p) {
   return launch_wgmma<Source, 256>(context, p);
 }
 
+template <typename Source>
+Status launch_matmul_two_sizes(Context& context, const Product& p) {
+  return p.tokens <= 128 ? launch_wgmma<Source, 64>(context, p)
+                         : launch_wgmma<Source, 256>(context, p);
+}
+
 }  // namespace realm::cuda

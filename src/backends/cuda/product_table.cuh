@@ -4,6 +4,7 @@
 
 #include "backends/cuda/matmul_wgmma.cuh"
 #include "backends/cuda/matvec.cuh"
+#include "backends/cuda/tiles_planes.cuh"
 
 namespace realm::cuda {
 
@@ -14,6 +15,17 @@ constexpr ProductKernels tiled_kernels() {
           .matvec = launch_matvec<Format>,
           .gated_matvec = launch_gated_matvec<Format>,
           .matmul = launch_matmul_tiled<Tiled<kType>>};
+}
+
+// Of formats that are met less: the product for many tokens has two sizes of tiles only, which is
+// what compiling it costs most for.
+template <DType kType>
+constexpr ProductKernels plane_kernels() {
+  using Format = TileFormat<kType>;
+  return {.type = kType,
+          .matvec = launch_matvec<Format>,
+          .gated_matvec = launch_gated_matvec<Format>,
+          .matmul = launch_matmul_two_sizes<Tiled<kType>>};
 }
 
 template <DType kType>

@@ -1,6 +1,7 @@
 // Importing weights into tiles, and reading rows of them back (embeddings).
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/tiles.cuh"
+#include "backends/cuda/tiles_planes.cuh"
 #include "formats/quant/quant_table.h"
 
 namespace realm::cuda {
@@ -81,9 +82,12 @@ constexpr Row row() {
   return {kType, TileFormat<kType>::kBytes, launch_pack<kType>, launch_gather<kType>};
 }
 
-constexpr Row kTable[] = {row<DType::kF16>(),  row<DType::kQ4_0>(), row<DType::kQ8_0>(),
-                          row<DType::kQ4_K>(), row<DType::kQ5_K>(), row<DType::kQ6_K>(),
-                          row<DType::kBF16>()};
+constexpr Row kTable[] = {row<DType::kF16>(),    row<DType::kQ4_0>(),  row<DType::kQ8_0>(),
+                          row<DType::kQ4_K>(),   row<DType::kQ5_K>(),  row<DType::kQ6_K>(),
+                          row<DType::kBF16>(),   row<DType::kQ4_1>(),  row<DType::kQ5_0>(),
+                          row<DType::kQ5_1>(),   row<DType::kQ2_K>(),  row<DType::kQ3_K>(),
+                          row<DType::kTQ1_0>(),  row<DType::kTQ2_0>(), row<DType::kIQ4_NL>(),
+                          row<DType::kIQ4_XS>(), row<DType::kMXFP4>()};
 
 const Row* find_row(DType type) {
   for (const Row& row : kTable) {

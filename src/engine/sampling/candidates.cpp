@@ -104,6 +104,8 @@ double SoftmaxScale::logit_at(double p) const {
 Status Candidates::reset(std::span<const float> logits) {
   tokens_.clear();
   sorted_ = false;
+  rest_ = {};
+  lacks_ = false;
   logits_ = logits;
   const Scan scan = scan_logits(logits);
   if (!scan.has_nan && scan.max > -kInfinity && scan.max < kInfinity) return {};
@@ -118,6 +120,22 @@ Status Candidates::reset(std::span<const float> logits) {
   return Error{ErrorCode::kBadModel, logits.empty()
                                          ? "the model gave no logits"
                                          : "the model gave every token the logit -infinity"};
+}
+
+void Candidates::reset_to_best(const RowSummary& row) {
+  tokens_.assign(row.tokens.begin(), row.tokens.end());
+  logits_ = row.logits;
+  sorted_ = true;
+  lacks_ = false;
+  rest_ = {.count = row.vocab - row.tokens.size(),
+           .most = row.logits.back(),
+           .total = row.sum,
+           .total_known = true};
+}
+
+void Candidates::lack() {
+  lacks_ = true;
+  rest_ = {};
 }
 
 void Candidates::mask(std::span<const uint32_t> allowed) {
@@ -142,6 +160,7 @@ void Candidates::mask(std::span<const uint32_t> allowed) {
     }
   }
   sorted_ = false;
+  rest_.total_known = false;
 }
 
 size_t Candidates::num_finite() const {
@@ -150,13 +169,18 @@ size_t Candidates::num_finite() const {
   return count;
 }
 
-float Candidates::max_logit() const {
+float Candidates::max_logit() {
   if (sorted_ && !logits_.empty()) return logits_[0];
-  return scan_logits(logits_).max;
+  const float max = scan_logits(logits_).max;
+  if (has_rest() && max < rest_.most) lack();
+  return max;
 }
 
-Candidate Candidates::best() const {
+Candidate Candidates::best() {
+  if (sorted_ && !logits_.empty()) return {logits_[0], token(0)};
   const float max = max_logit();
+  // Of an equal one among the rest it is not known whether its token is lower.
+  if (has_rest() && max == rest_.most) lack();
   Candidate best = {max, std::numeric_limits<Token>::max()};
   for (size_t i = 0; i < size(); ++i) {
     if (logits_[i] != max) continue;
@@ -168,6 +192,10 @@ Candidate Candidates::best() const {
 
 SoftmaxScale Candidates::softmax() {
   const float max = max_logit();
+  if (has_rest()) {
+    if (rest_.total_known) return {max, rest_.total};
+    lack();
+  }
   return {max, exp_block_sums(logits_, max, block_sums_)};
 }
 
@@ -178,16 +206,21 @@ double Candidates::entropy(const SoftmaxScale& softmax) const {
 void Candidates::divide(float divisor) {
   float* logits = writable();
   for (size_t i = 0; i < size(); ++i) logits[i] /= divisor;
+  rest_.most /= divisor;
+  rest_.total_known = false;
 }
 
 void Candidates::keep_best(size_t k) {
-  if (k >= size()) return;
+  if (k >= size() + rest_.count) return;
+  if (k > size()) return lack();
   if (sorted_) {
     logits_ = logits_.first(k);
     tokens_.resize(k);
+    rest_ = {};
     return;
   }
   select_best(logits_, tokens_, k, picked_);
+  if (has_rest() && !(picked_.size() == k && picked_.back().logit > rest_.most)) lack();
   assign(picked_, true);
 }
 
@@ -200,20 +233,27 @@ void Candidates::assign(std::span<const Candidate> kept, bool sorted) {
   }
   logits_ = owned_;
   sorted_ = sorted;
+  rest_ = {};
 }
 
 void Candidates::keep_from(double threshold, size_t min_keep) {
   // The least float that is no less than the threshold: the same comparison, in float.
   auto limit = std::max(static_cast<float>(threshold), std::numeric_limits<float>::lowest());
   if (limit < threshold) limit = std::nextafter(limit, kInfinity);
+  if (has_rest() && limit <= rest_.most) return lack();
   picked_.clear();
   for (size_t i = 0; i < size(); ++i) {
     if (logits_[i] >= limit) {
       picked_.push_back({logits_[i], token(i)});
     }
   }
-  if (picked_.size() < std::min(min_keep, size())) {
+  if (picked_.size() < std::min(min_keep, size() + rest_.count)) {
     keep_best(min_keep);
+  } else if (has_rest()) {
+    // In the order of tokens, as the whole row's would be: the same seed draws the same one.
+    std::sort(picked_.begin(), picked_.end(),
+              [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
+    assign(picked_, false);
   } else {
     assign(picked_, sorted_);
   }

@@ -8,6 +8,7 @@
 // tie is decided, the same way on every machine.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <unordered_map>
@@ -36,6 +37,16 @@ struct SoftmaxScale {
   double logit_at(double p) const;
 };
 
+// What a device tells of a row of logits that stays there (ops/top_candidates.h).
+struct RowSummary {
+  std::span<const float> logits;  // the best, sorted
+  std::span<const Token> tokens;
+  size_t vocab;  // slots of the row
+  double sum;    // of exp(logit - logits[0]) over the whole row
+  Token drawn;   // as DeviceDraw wants it
+  float drawn_logit;
+};
+
 // The k best of `logits` (all that are above -infinity where there are fewer), best first.
 // `tokens` names them; where it is empty slot i is token i. One pass, O(n + k log k).
 void select_best(std::span<const float> logits, std::span<const Token> tokens, size_t k,
@@ -46,6 +57,12 @@ class Candidates {
   // A view of `logits` [vocab], which must outlive the use of this object for this step.
   // Errors: kBadModel where a logit is NaN or +infinity, or none is finite.
   Status reset(std::span<const float> logits);
+  // The best of a row in place of all of it. Whatever depends on the others makes lacks() true, and
+  // what this object then holds is of no use.
+  void reset_to_best(const RowSummary& row);
+  bool has_rest() const { return rest_.count > 0; }
+  void lack();
+  bool lacks() const { return lacks_; }
   // Drops the tokens whose bit is 0: bit t % 32 of word t / 32 (llguidance's layout).
   void mask(std::span<const uint32_t> allowed);
 
@@ -59,9 +76,9 @@ class Candidates {
   std::span<const Token> tokens() const { return tokens_; }
   Token token(size_t slot) const { return is_dense() ? static_cast<Token>(slot) : tokens_[slot]; }
   // -infinity where nothing is left.
-  float max_logit() const;
+  float max_logit();
   // The best slot, the lowest token of equals. Requires a finite logit.
-  Candidate best() const;
+  Candidate best();
   SoftmaxScale softmax();
   // Of the softmax, in nats.
   double entropy(const SoftmaxScale& softmax) const;
@@ -81,6 +98,14 @@ class Candidates {
   void assign(std::span<const Candidate> kept, bool sorted);
 
  private:
+  // Tokens of the row that are not slots.
+  struct Rest {
+    size_t count = 0;
+    float most = 0;            // none has a greater logit
+    double total = 0;          // of exp(logit - max_logit) over slots and rest
+    bool total_known = false;  // no logit has changed
+  };
+
   float* writable();
 
   std::span<const float> logits_;
@@ -89,6 +114,8 @@ class Candidates {
   std::vector<Candidate> picked_;
   std::vector<double> block_sums_;
   bool sorted_ = false;
+  Rest rest_;
+  bool lacks_ = false;
 };
 
 template <typename Value, typename Change>
@@ -105,6 +132,15 @@ void Candidates::adjust(const std::unordered_map<Token, Value>& values, Change c
         logits[i] = change(logits[i], it->second);
       }
     }
+    // Every change keeps the order of the logits that it is applied to.
+    float most = rest_.most;
+    for (const auto& [token, value] : values) {
+      if (!has_rest() || change(rest_.most, value) <= most) continue;
+      const bool slot = std::find(tokens_.begin(), tokens_.end(), token) != tokens_.end();
+      if (!slot) most = change(rest_.most, value);
+    }
+    rest_.most = most;
+    rest_.total_known = false;
   }
   sorted_ = false;
 }

@@ -10,6 +10,8 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kLn2 = 0.69314718055994530942;
+// Below, weights but the greatest underflow, and apply_temperature's own rules decide.
+constexpr float kLeastDeviceTemperature = 1e-4f;
 
 // The slot at which the running sum of exp(logit - max) passes share * total, share in [0, 1).
 size_t draw_slot(const Candidates& candidates, const SoftmaxScale& softmax, double share) {
@@ -33,17 +35,15 @@ size_t draw_slot(const Candidates& candidates, const SoftmaxScale& softmax, doub
   return slot;
 }
 
-void report_logprobs(std::span<const float> logits, int32_t num_top, Candidates& scratch,
+// `logit`: of the token that was sampled; `best`: of the top ones.
+void report_logprobs(const SoftmaxScale& softmax, float logit, std::span<const Candidate> best,
                      Sampled& sampled) {
-  const SoftmaxScale softmax = scratch.softmax();
   const double log_total = softmax.max_logit + log_double(softmax.sum);
-  const auto logprob = [&](float logit) {
-    return logit == -kInfinity ? kLowestLogprob
-                               : std::max(static_cast<float>(logit - log_total), kLowestLogprob);
+  const auto logprob = [&](float of) {
+    return of == -kInfinity ? kLowestLogprob
+                            : std::max(static_cast<float>(of - log_total), kLowestLogprob);
   };
-  sampled.logprob = logprob(logits[static_cast<size_t>(sampled.token)]);
-  std::vector<Candidate> best;
-  select_best(logits, {}, static_cast<size_t>(num_top), best);
+  sampled.logprob = logprob(logit);
   for (const Candidate& entry : best) sampled.top.push_back({entry.token, logprob(entry.logit)});
 }
 
@@ -67,6 +67,12 @@ Sampler::Sampler(SamplingParams params, TokenText token_text)
     return !row->active(params_) || (no_truncation && row->truncates);
   });
   for (const auto& [token, bias] : params_.logit_bias) bias_[token] += bias;
+  const bool only_temperature =
+      std::all_of(order_.begin(), order_.end(),
+                  [](const SamplerRow* row) { return row->apply == apply_temperature; });
+  plain_draw_ = !is_greedy() && params_.mirostat == 0 && bias_.empty() && only_temperature &&
+                (order_.empty() || (params_.dynatemp_range == 0.0f &&
+                                    params_.temperature >= kLeastDeviceTemperature));
 }
 
 bool Sampler::is_greedy() const {
@@ -81,13 +87,18 @@ Status Sampler::narrow(std::span<const uint32_t> allowed, Candidates& candidates
     return std::min(logit + bias, std::numeric_limits<float>::max());
   });
   // Samplers always leave a token; bias and mask need not.
-  if ((!allowed.empty() || !bias_.empty()) && candidates.max_logit() == -kInfinity) {
+  if ((!allowed.empty() || !bias_.empty()) && candidates.max_logit() == -kInfinity &&
+      !candidates.lacks()) {
     return Error{ErrorCode::kInvalidArgument,
                  "no token is left to choose from: logit_bias and the output's grammar forbid all "
                  "that the model finds possible"};
   }
   const Step step{params_, history_, step_};
-  for (const SamplerRow* row : order_) row->apply(candidates, step);
+  for (const SamplerRow* row : order_) {
+    if (row->needs_all && candidates.has_rest()) candidates.lack();
+    if (candidates.lacks()) return {};
+    row->apply(candidates, step);
+  }
   if (params_.mirostat != 0) apply_mirostat(candidates, mirostat_mu_);
   return {};
 }
@@ -98,21 +109,62 @@ Result<Sampled> Sampler::sample(std::span<const float> logits, std::span<const u
   TRY(narrow(allowed, scratch));
 
   Sampled sampled{};
-  if (is_greedy()) {
-    sampled.token = scratch.best().token;
-  } else {
-    const SoftmaxScale softmax = scratch.softmax();
-    const double share = uniform_draw(params_.seed, step_, DrawPurpose::kToken);
-    const size_t slot = draw_slot(scratch, softmax, share);
-    sampled.token = scratch.token(slot);
-    sampled.surprise =
-        (log_double(softmax.sum) - (scratch.logits()[slot] - softmax.max_logit)) / kLn2;
-  }
+  choose(scratch, sampled);
   if (params_.logprobs) {
     TRY(scratch.reset(logits));
-    report_logprobs(logits, params_.top_logprobs, scratch, sampled);
+    std::vector<Candidate> best;
+    select_best(logits, {}, static_cast<size_t>(params_.top_logprobs), best);
+    report_logprobs(scratch.softmax(), logits[static_cast<size_t>(sampled.token)], best, sampled);
   }
   return sampled;
+}
+
+void Sampler::choose(Candidates& candidates, Sampled& sampled) const {
+  if (is_greedy()) {
+    sampled.token = candidates.best().token;
+    return;
+  }
+  if (candidates.has_rest()) return candidates.lack();
+  const SoftmaxScale softmax = candidates.softmax();
+  const double share = uniform_draw(params_.seed, step_, DrawPurpose::kToken);
+  const size_t slot = draw_slot(candidates, softmax, share);
+  sampled.token = candidates.token(slot);
+  sampled.surprise =
+      (log_double(softmax.sum) - (candidates.logits()[slot] - softmax.max_logit)) / kLn2;
+}
+
+Result<std::optional<Sampled>> Sampler::sample(const RowSummary& row,
+                                               std::span<const uint32_t> allowed,
+                                               Candidates& scratch) const {
+  const auto num_top = static_cast<size_t>(params_.logprobs ? params_.top_logprobs : 0);
+  if (num_top > row.tokens.size() && row.tokens.size() < row.vocab) return std::optional<Sampled>();
+  Sampled sampled{};
+  float logit = row.drawn_logit;
+  if (plain_draw_ && allowed.empty()) {
+    sampled.token = row.drawn;
+  } else {
+    scratch.reset_to_best(row);
+    TRY(narrow(allowed, scratch));
+    if (!scratch.lacks()) choose(scratch, sampled);
+    if (scratch.lacks()) return std::optional<Sampled>();
+    const auto at = std::find(row.tokens.begin(), row.tokens.end(), sampled.token);
+    logit = row.logits[static_cast<size_t>(at - row.tokens.begin())];
+  }
+  if (params_.logprobs) {
+    std::vector<Candidate> best;
+    for (size_t i = 0; i < std::min(num_top, row.tokens.size()); ++i) {
+      best.push_back({row.logits[i], row.tokens[i]});
+    }
+    report_logprobs({row.logits[0], row.sum}, logit, best, sampled);
+  }
+  return std::optional<Sampled>(std::move(sampled));
+}
+
+DeviceDraw Sampler::device_draw() const {
+  if (!plain_draw_) return {};
+  const auto share = static_cast<float>(uniform_draw(params_.seed, step_, DrawPurpose::kToken));
+  return {.inverse_temperature = order_.empty() ? 1.0f : 1.0f / params_.temperature,
+          .share = std::min(share, 0x1.fffffep-1f)};  // rounding may have made it 1
 }
 
 void Sampler::accept(const Sampled& sampled) {

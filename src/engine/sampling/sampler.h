@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -34,6 +35,11 @@ struct Sampled {
   double surprise;  // bits, among the candidates that were left; accept() feeds it to mirostat
 };
 
+// What a device draws with (ops/top_candidates.h).
+struct DeviceDraw {
+  float inverse_temperature = 1, share = 0;
+};
+
 class Sampler {
  public:
   // `params` must have passed validate(). `token_text` is needed for DRY's sequence breakers only;
@@ -46,6 +52,12 @@ class Sampler {
   // kInvalidArgument where bias and mask leave no token.
   Result<Sampled> sample(std::span<const float> logits, std::span<const uint32_t> allowed,
                          Candidates& scratch) const;
+
+  // The same from a summary of the row; none where that does not decide it, and the row itself is
+  // needed. Errors: kInvalidArgument where bias and mask leave no token.
+  Result<std::optional<Sampled>> sample(const RowSummary& row, std::span<const uint32_t> allowed,
+                                        Candidates& scratch) const;
+  DeviceDraw device_draw() const;
 
   // A token of the prompt: counts for the penalties, not as a step.
   void accept_prompt(Token token) { history_.push(token); }
@@ -60,9 +72,11 @@ class Sampler {
   bool is_greedy() const;
   // Mask, bias, then the samplers in order.
   Status narrow(std::span<const uint32_t> allowed, Candidates& candidates) const;
+  void choose(Candidates& candidates, Sampled& sampled) const;
 
   SamplingParams params_;
   std::vector<const SamplerRow*> order_;  // the active ones
+  bool plain_draw_ = false;               // from the row's own softmax at some temperature
   std::unordered_map<Token, float> bias_;
   History history_;
   uint64_t step_ = 0;

@@ -255,5 +255,146 @@ TEST(Sampler, AnyParametersGiveAPossibleToken) {
   }
 }
 
+// Rows as a device would tell of them.
+struct Summary {
+  std::vector<float> logits;
+  std::vector<Token> tokens;
+  RowSummary row;
+
+  Summary(const std::vector<float>& all, size_t best, const DeviceDraw& draw) {
+    std::vector<Candidate> top;
+    select_best(all, {}, best, top);
+    for (const Candidate& entry : top) {
+      logits.push_back(entry.logit);
+      tokens.push_back(entry.token);
+    }
+    double sum = 0, scaled = 0;
+    for (const float x : all) sum += std::exp(double{x} - logits[0]);
+    for (const float x : all)
+      scaled += std::exp((double{x} - logits[0]) * draw.inverse_temperature);
+    double left = draw.share * scaled;
+    size_t drawn = 0;
+    for (; drawn + 1 < all.size(); ++drawn) {
+      const double weight = std::exp((double{all[drawn]} - logits[0]) * draw.inverse_temperature);
+      if (left < weight) break;
+      left -= weight;
+    }
+    row = {.logits = logits,
+           .tokens = tokens,
+           .vocab = all.size(),
+           .sum = sum,
+           .drawn = static_cast<Token>(drawn),
+           .drawn_logit = all[drawn]};
+  }
+};
+
+std::vector<float> random_logits(size_t count, uint64_t seed) {
+  std::vector<float> logits(count);
+  for (size_t i = 0; i < count; ++i) {
+    double sum = 0;
+    for (uint64_t k = 0; k < 6; ++k) sum += uniform_draw(seed, 6 * i + k, DrawPurpose::kToken);
+    logits[i] = static_cast<float>(4 * (sum - 3));
+  }
+  return logits;
+}
+
+TEST(SamplerOfSummaries, ChoosesWhatTheWholeRowGives) {
+  struct Wanted {
+    SamplingParams params;
+    bool decided;  // mostly, by 128 of 3000
+  };
+  const std::vector<Wanted> all = {
+      {{.temperature = 0}, true},
+      {{.temperature = 0, .repeat_penalty = 1.3f, .frequency_penalty = 0.5f}, true},
+      {{.temperature = 0, .logit_bias = {{3, 2.0f}, {2999, -1.0f}}}, true},
+      {{.temperature = 0, .logit_bias = {{3, 100.0f}}}, false},
+      {{.temperature = 0, .logprobs = true, .top_logprobs = 20}, true},
+      {{.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f}, true},
+      {{.temperature = 0.8f, .top_k = 40, .repeat_penalty = 1.1f}, true},
+      {{.temperature = 1.3f, .min_p = 0.2f, .logprobs = true, .top_logprobs = 3}, true},
+      {{.temperature = 0.7f}, true},
+      {{.temperature = 1.0f, .logprobs = true}, true},
+      {{.temperature = 1.0f, .top_p = 0.3f}, true},
+      {{.temperature = 1.0f, .top_p = 0.999f}, false},
+      {{.temperature = 1.0f, .top_k = 128}, true},
+      {{.temperature = 1.0f, .top_k = 129}, false},
+      {{.temperature = 1.0f, .top_k = 20, .xtc_probability = 0.5f}, true},
+      {{.temperature = 1.0f, .top_k = 30, .typical_p = 0.9f}, true},
+      {{.temperature = 1.0f, .typical_p = 0.9f}, false},
+      {{.temperature = 1.0f, .top_n_sigma = 1.5f}, false},
+      {{.temperature = 1.0f, .mirostat = 2, .mirostat_tau = 3.0f}, true},
+      {{.temperature = 1.0f, .frequency_penalty = 0.2f}, false},
+      {{.temperature = 1.0f, .dynatemp_range = 0.5f}, false},
+      {{.temperature = 1.0f, .dry_multiplier = 0.8f}, false},
+  };
+  Candidates scratch;
+  for (size_t w = 0; w < all.size(); ++w) {
+    SamplingParams params = all[w].params;
+    params.seed = w;
+    ASSERT_TRUE(validate(params, 3000).ok());
+    Sampler sampler(params);
+    int decided = 0;
+    constexpr int kSteps = 50;
+    for (int i = 0; i < kSteps; ++i) {
+      const std::vector<float> logits = random_logits(3000, 1000 * w + static_cast<uint64_t>(i));
+      const Summary summary(logits, 128, sampler.device_draw());
+      const Sampled whole = sample(sampler, logits);
+      const auto brief = sampler.sample(summary.row, {}, scratch);
+      ASSERT_TRUE(brief.ok()) << brief.error().message;
+      if (*brief) {
+        ++decided;
+        EXPECT_EQ((*brief)->token, whole.token) << "parameters " << w << ", step " << i;
+        EXPECT_NEAR((*brief)->logprob, whole.logprob, 1e-4);
+        ASSERT_EQ((*brief)->top.size(), whole.top.size());
+        for (size_t t = 0; t < whole.top.size(); ++t) {
+          EXPECT_EQ((*brief)->top[t].token, whole.top[t].token);
+          EXPECT_NEAR((*brief)->top[t].logprob, whole.top[t].logprob, 1e-4);
+        }
+      }
+      sampler.accept(whole);
+    }
+    if (all[w].decided) {
+      EXPECT_GT(decided, kSteps / 2) << "parameters " << w;
+    } else {
+      EXPECT_LT(decided, kSteps / 2) << "parameters " << w;
+    }
+  }
+}
+
+TEST(SamplerOfSummaries, MasksLeaveWhatIsKnown) {
+  const std::vector<float> logits = random_logits(3000, 7);
+  const Summary summary(logits, 128, {});
+  std::vector<uint32_t> allowed((3000 + 31) / 32, 0);
+  const auto allow = [&](Token token) {
+    allowed[static_cast<size_t>(token) / 32] |= 1u << token % 32;
+  };
+  Candidates scratch;
+  const Sampler greedy({.temperature = 0});
+  // Nothing of the best is allowed: the others may be.
+  Token outside = 0;
+  while (std::find(summary.tokens.begin(), summary.tokens.end(), outside) != summary.tokens.end()) {
+    ++outside;
+  }
+  allow(outside);
+  EXPECT_FALSE(greedy.sample(summary.row, allowed, scratch).value().has_value());
+  allow(summary.tokens[5]);
+  EXPECT_EQ(greedy.sample(summary.row, allowed, scratch).value()->token, summary.tokens[5]);
+  // A draw would need to know what is allowed outside.
+  const Sampler draws({.temperature = 1.0f});
+  EXPECT_FALSE(draws.sample(summary.row, allowed, scratch).value().has_value());
+}
+
+TEST(SamplerOfSummaries, RowsThatAreWholeDecideEverything) {
+  const std::vector<float> logits = random_logits(100, 9);
+  const Summary summary(logits, 128, {});
+  Candidates scratch;
+  for (SamplingParams params :
+       {SamplingParams{.typical_p = 0.5f}, SamplingParams{.top_n_sigma = 1.0f},
+        SamplingParams{.frequency_penalty = 1.0f}}) {
+    const Sampler sampler(params);
+    EXPECT_TRUE(sampler.sample(summary.row, {}, scratch).value().has_value());
+  }
+}
+
 }  // namespace
 }  // namespace realm

@@ -30,6 +30,8 @@ struct SamplerRow {
   // Truncating samplers make no sense under greedy and are mirostat's job under mirostat: both skip
   // them.
   bool truncates;
+  // Looks at every candidate, so that the best of a row do not do.
+  bool needs_all = false;
 };
 
 // In the order in which they apply unless the request says otherwise.

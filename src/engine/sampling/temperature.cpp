@@ -22,6 +22,7 @@ void apply_temperature(Candidates& candidates, const Step& step) {
   const SamplingParams& params = step.params;
   double temperature = params.temperature;
   if (params.dynatemp_range > 0.0f && params.temperature > 0.0f) {
+    if (candidates.has_rest()) return candidates.lack();
     const double low = std::max(0.0f, params.temperature - params.dynatemp_range);
     const double high = static_cast<double>(params.temperature) + params.dynatemp_range;
     temperature =

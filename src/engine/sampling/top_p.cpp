@@ -34,6 +34,7 @@ void apply_top_p(Candidates& candidates, const Step& step) {
     }
     if (k == all) break;
   }
+  if (candidates.has_rest()) return candidates.lack();
   // Rounding kept the sum below what was wanted: everything belongs.
   candidates.assign(best, true);
 }

@@ -16,11 +16,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Result<std::unique_ptr<TensorDirectory>> open_weights(const std::string& folder) {
+Result<std::unique_ptr<TensorDirectory>> open_weights(const std::string& folder,
+                                                      FileAccess access) {
   const fs::path index = fs::path(folder) / "model.safetensors.index.json";
   const fs::path single = fs::path(folder) / "model.safetensors";
-  if (fs::exists(single)) return open_safetensors(single.string());
-  if (fs::exists(index)) return open_safetensors_index(index.string());
+  if (fs::exists(single)) return open_safetensors(single.string(), access);
+  if (fs::exists(index)) return open_safetensors_index(index.string(), access);
   return Error{ErrorCode::kNotFound,
                folder +
                    ": no model.safetensors and no model.safetensors.index.json; checkpoints "
@@ -248,7 +249,7 @@ Status Checkpoint::add_rope_factors(const JsonObject& config) {
   return {};
 }
 
-Result<Checkpoint> Checkpoint::open(const std::string& folder) {
+Result<Checkpoint> Checkpoint::open(const std::string& folder, FileAccess access) {
   const std::string config_path = (fs::path(folder) / "config.json").string();
   const boost::json::value config_value = TRY(read_json_file(config_path));
   const JsonObject config = TRY(JsonObject::from(config_value, config_path));
@@ -267,7 +268,7 @@ Result<Checkpoint> Checkpoint::open(const std::string& folder) {
   TRY(checkpoint.add_rope_factors(config));
   const bool tied_by_default = std::string_view(family.gguf_architecture).starts_with("gemma");
   const bool tied = TRY(config.get_bool_or("tie_word_embeddings", tied_by_default));
-  std::shared_ptr<TensorDirectory> weights = TRY(open_weights(folder));
+  std::shared_ptr<TensorDirectory> weights = TRY(open_weights(folder, access));
   TRY(checkpoint.add_weights(family, *weights, tied, folder));
   std::stable_sort(checkpoint.tensors_.begin(), checkpoint.tensors_.end(),
                    [](const CheckpointTensor& a, const CheckpointTensor& b) {

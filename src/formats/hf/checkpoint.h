@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "formats/hf/family.h"
 #include "formats/tensor_directory.h"
 
@@ -28,7 +29,8 @@ class Checkpoint {
  public:
   // Errors: kNotFound without config.json or weights; kUnsupported for an unknown model class or
   // feature; kBadModel for anything malformed, and for a tensor that the model class does not have.
-  static Result<Checkpoint> open(const std::string& folder);
+  static Result<Checkpoint> open(const std::string& folder,
+                                 FileAccess access = FileAccess::kMapped);
 
   const Metadata& metadata() const { return metadata_; }
   // Embedding first, then the layers in order, then the output: the order in which a step reads.

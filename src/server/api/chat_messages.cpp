@@ -5,6 +5,7 @@
 
 #include "base/json_writer.h"
 #include "server/api/generation_fields.h"
+#include "text/content_mask.h"
 
 namespace realm::server {
 namespace {
@@ -103,11 +104,16 @@ std::optional<ApiError> chat_prompt(const ServedModel& model, const std::vector<
     // Also where the template's limits were hit: it is the conversation that did it.
     return bad_field(param, error.message);
   };
+  std::vector<std::string_view> written;
+  for (const ChatTurn& turn : turns) written.insert(written.end(), {turn.content, turn.name});
+  const auto made = ContentMask::create(*model.tokenizer, written);
+  if (!made.ok()) return refused(made.error());
+  const ContentMask& mask = *made;
   JsonWriter messages;
   messages.begin_array();
   for (const ChatTurn& turn : turns) {
-    messages.begin_object().text("role", turn.role).text("content", turn.content);
-    if (!turn.name.empty()) messages.text("name", turn.name);
+    messages.begin_object().text("role", turn.role).text("content", mask.mask(turn.content));
+    if (!turn.name.empty()) messages.text("name", mask.mask(turn.name));
     messages.end_object();
   }
   messages.end_array();
@@ -119,7 +125,8 @@ std::optional<ApiError> chat_prompt(const ServedModel& model, const std::vector<
        .add_generation_prompt = rendering.add_generation_prompt,
        .now = current_clock()});
   if (!rendered.ok()) return refused(rendered.error());
-  std::string prompt = std::move(rendered).value();
+  MarkedPrompt marked = mask.unmask(std::move(rendered).value());
+  std::string& prompt = marked.text;
   if (rendering.continue_final) {
     // What the template writes after the last message would end the turn.
     const std::string& last = turns.back().content;
@@ -130,8 +137,12 @@ std::optional<ApiError> chat_prompt(const ServedModel& model, const std::vector<
                        "cannot be continued");
     }
     prompt.resize(at + last.size());
+    // What follows the last message is the template's and holds no plain span but of it.
+    while (!marked.plain.empty() && marked.plain.back().end > prompt.size()) {
+      marked.plain.pop_back();
+    }
   }
-  auto tokens = encode_prompt(*model.tokenizer, prompt);
+  auto tokens = encode_prompt(*model.tokenizer, prompt, marked.plain);
   if (!tokens.ok()) return refused(tokens.error());
   out = std::move(tokens).value();
   return check_prompt(model, out, param);

@@ -10,7 +10,7 @@ namespace realm::server {
 namespace {
 
 // A list of texts to embed may be longer than any queue: so many are in the scheduler at once.
-constexpr size_t kMaxEmbedding = 32;
+constexpr size_t kMaxEmbedding = 8;
 
 // How far an outcome is from what the client wanted; a request's is its choices' worst.
 int severity(FinishReason reason) {

@@ -203,7 +203,7 @@ void list(Call& call, bool as_running) {
   for (const auto& model : call.api.models.all()) {
     if (!call.principal.may_use(model->id)) continue;
     json.begin_object().text("name", model->id).text("model", model->id);
-    json.integer("size", model->size_bytes).text("digest", "");
+    json.integer("size", model->size_bytes).text("digest", model->digest ? model->digest() : "");
     write_details(json, *model);
     if (as_running) {
       json.text("expires_at", "9999-12-31T23:59:59Z").integer("size_vram", 0);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -30,8 +31,9 @@ struct ServedModel {
   int64_t vocab_size = 0;
   bool generates = true;  // false: an encoder, which gives embeddings alone
   int64_t embedding_size = 0;
-  std::optional<Pooling> pooling = {};  // none: it gives no embeddings
-  std::shared_ptr<const void> owner;    // the loaded file, weights and backend
+  std::optional<Pooling> pooling = {};       // none: it gives no embeddings
+  std::function<std::string()> digest = {};  // SHA-256 of its file in hexadecimal, once known
+  std::shared_ptr<const void> owner;         // the loaded file, weights and backend
   const Tokenizer* tokenizer = nullptr;
   std::optional<PromptTemplate> prompts;  // none: the model knows no conversations
   std::unique_ptr<Scheduler> scheduler;

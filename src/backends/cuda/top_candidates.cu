@@ -1,0 +1,249 @@
+// The best of each row of logits, its softmax's sum and one draw from it: a block a row, which it
+// reads three times, from the second on out of the L2 cache. What bounds the best from below is the
+// k-th largest of the threads' maxima: k values reach it, and seldom many more, so that all which
+// do fit in shared memory and are sorted there. Limited by latency for few rows, by reading for
+// many.
+#include "backends/cuda/context.cuh"
+#include "backends/cuda/reduce.cuh"
+
+namespace realm::cuda {
+namespace {
+
+constexpr int kThreads = 1024, kWarps = kThreads / 32, kCapacity = 2048;
+constexpr int kMost = static_cast<int>(TopCandidates::kMost);
+
+// Floats in the order of unsigned numbers.
+__device__ uint32_t key_of(float value) {
+  const uint32_t bits = __float_as_uint(value + 0.0f);  // -0 is 0
+  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+__device__ float value_of(uint32_t key) {
+  return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
+}
+
+// Descending; `count` is a power of two.
+template <typename Key>
+__device__ void sort_descending(Key* keys, int count) {
+  for (int size = 2; size <= count; size *= 2) {
+    for (int step = size / 2; step > 0; step /= 2) {
+      __syncthreads();
+      for (int i = static_cast<int>(threadIdx.x); i < count / 2; i += kThreads) {
+        const int low = 2 * i - i % step, high = low + step;
+        const bool descending = (low & size) == 0;
+        const Key a = keys[low], b = keys[high];
+        if ((a < b) == descending) {
+          keys[low] = b;
+          keys[high] = a;
+        }
+      }
+    }
+  }
+  __syncthreads();
+}
+
+__device__ double warp_sum_double(double value) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
+struct Shared {
+  uint32_t maxima[kThreads];
+  uint64_t found[kCapacity];
+  double sums[kWarps], scaled_sums[kWarps];
+  int warp_counts[kWarps];
+  int num_found;
+};
+
+struct Row {
+  const float* x;
+  int n;
+
+  // Each warp's part of the row, a whole run of it.
+  __device__ int run() const { return ((n + kWarps - 1) / kWarps + 31) / 32 * 32; }
+
+  __device__ int count_from(Shared& s, uint32_t least) const {
+    int count = 0;
+    for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
+      count += key_of(x[i]) >= least ? 1 : 0;
+    }
+    count = __reduce_add_sync(0xffffffffu, count);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) s.warp_counts[threadIdx.x / 32] = count;
+    __syncthreads();
+    int total = 0;
+    for (int w = 0; w < kWarps; ++w) total += s.warp_counts[w];
+    return total;
+  }
+
+  __device__ void collect(Shared& s, uint32_t least) const {
+    if (threadIdx.x == 0) s.num_found = 0;
+    __syncthreads();
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
+      const uint32_t key = key_of(x[i]);
+      if (key < least) continue;
+      const int place = atomicAdd(&s.num_found, 1);
+      // The lower index is the larger key of equal values.
+      if (place < kCapacity) s.found[place] = (uint64_t{key} << 32) | ~static_cast<uint32_t>(i);
+    }
+    __syncthreads();
+  }
+
+  // Where too many reach `least`, most of them equal: the k-th largest by halving, those above it,
+  // and of those equal to it the first.
+  __device__ void collect_few(Shared& s, uint32_t least, uint32_t most, int k) const {
+    uint32_t low = least, high = most;  // count(low) >= k; count(high + 1) == 0
+    while (low < high) {
+      const uint32_t middle = high - (high - low) / 2;
+      if (count_from(s, middle) >= k) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    if (low < most) {
+      collect(s, low + 1);
+    } else {
+      __syncthreads();
+      if (threadIdx.x == 0) s.num_found = 0;
+      __syncthreads();
+    }
+    if (threadIdx.x < 32) {
+      int have = s.num_found;
+      __syncwarp();
+      for (int base = 0; base < n && have < k; base += 32) {
+        const int i = base + static_cast<int>(threadIdx.x);
+        const bool equal = i < n && key_of(x[i]) == low;
+        const uint32_t all = __ballot_sync(0xffffffffu, equal);
+        const int place = have + __popc(all & ((1u << threadIdx.x) - 1));
+        if (equal && place < k) s.found[place] = (uint64_t{low} << 32) | ~static_cast<uint32_t>(i);
+        have += __popc(all);
+      }
+      if (threadIdx.x == 0) s.num_found = min(have, k);
+    }
+    __syncthreads();
+  }
+};
+
+__device__ float weight_of(float x, float largest, float scale) {
+  return __expf((x - largest) * scale);
+}
+
+// The index that the share falls on, by one warp: first the warp's run, then 32 values at a time.
+__device__ int draw(const Shared& s, const Row& row, float largest, float scale, float share) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  double total = 0;
+  for (int w = 0; w < kWarps; ++w) total += s.scaled_sums[w];
+  double left = share * total;
+  int warp = 0;
+  while (warp + 1 < kWarps && left >= s.scaled_sums[warp]) left -= s.scaled_sums[warp++];
+  while (warp > 0 && s.scaled_sums[warp] == 0.0) --warp;
+  const int begin = warp * row.run(), end = min(begin + row.run(), row.n);
+  int last = begin;  // with any weight: rounding may carry the search past it
+  for (int base = begin; base < end; base += 32) {
+    const float w = base + lane < end ? weight_of(row.x[base + lane], largest, scale) : 0.0f;
+    float sum = w;  // up to this lane
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+      const float before = __shfl_up_sync(0xffffffffu, sum, step);
+      if (lane >= step) sum += before;
+    }
+    const uint32_t weighty = __ballot_sync(0xffffffffu, w > 0.0f);
+    if (weighty == 0) continue;
+    last = base + 31 - __clz(static_cast<int>(weighty));
+    const uint32_t passed = __ballot_sync(0xffffffffu, w > 0.0f && left < sum);
+    if (passed != 0) return base + __ffs(static_cast<int>(passed)) - 1;
+    left -= __shfl_sync(0xffffffffu, sum, 31);
+  }
+  return last;
+}
+
+struct Out {
+  float *values, *sums;
+  int32_t* tokens;
+  int64_t values_stride, sums_stride, tokens_stride;  // elements
+};
+
+__global__ void __launch_bounds__(kThreads)
+    top_candidates(Rows x, int n, int k, Rows draws, const Out out) {
+  __shared__ Shared s;
+  may_start_next();
+  wait_for_inputs();
+  const Row row{x.row(blockIdx.x), n};
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  int32_t* tokens = out.tokens + blockIdx.x * out.tokens_stride;
+  float* values = out.values + blockIdx.x * out.values_stride;
+  float* sums = out.sums + blockIdx.x * out.sums_stride;
+
+  float mine = -INFINITY;
+  bool finite = true;
+#pragma unroll 8
+  for (int i = static_cast<int>(threadIdx.x); i < n; i += kThreads) {
+    const float value = row.x[i];
+    mine = fmaxf(mine, value);
+    finite = finite && isfinite(value);
+  }
+  s.maxima[threadIdx.x] = key_of(mine);
+  if (__syncthreads_and(finite) == 0) {
+    for (int i = static_cast<int>(threadIdx.x); i <= k; i += kThreads) tokens[i] = -1;
+    for (int i = static_cast<int>(threadIdx.x); i < k; i += kThreads) values[i] = 0.0f;
+    if (threadIdx.x < 2) sums[threadIdx.x] = 0.0f;
+    return;
+  }
+  sort_descending(s.maxima, kThreads);
+  const uint32_t most = s.maxima[0];
+  const float largest = value_of(most), scale = draws.row(blockIdx.x)[0];
+
+  float sum = 0.0f, scaled_sum = 0.0f;
+  const int begin = warp * row.run(), end = min(begin + row.run(), n);
+#pragma unroll 8
+  for (int i = begin + lane; i < end; i += 32) {
+    const float value = row.x[i];
+    sum += weight_of(value, largest, 1.0f);
+    scaled_sum += weight_of(value, largest, scale);
+  }
+  const double warp_total = warp_sum_double(sum), warp_scaled = warp_sum_double(scaled_sum);
+  if (lane == 0) {
+    s.sums[warp] = warp_total;
+    s.scaled_sums[warp] = warp_scaled;
+  }
+  row.collect(s, s.maxima[k - 1]);
+  if (s.num_found > kCapacity) row.collect_few(s, s.maxima[k - 1], most, k);
+
+  const int count = s.num_found;
+  int padded = 2;
+  while (padded < count) padded *= 2;
+  for (int i = count + static_cast<int>(threadIdx.x); i < padded; i += kThreads) s.found[i] = 0;
+  sort_descending(s.found, padded);
+  for (int i = static_cast<int>(threadIdx.x); i < k; i += kThreads) {
+    tokens[1 + i] = static_cast<int32_t>(~static_cast<uint32_t>(s.found[i]));
+    values[i] = value_of(static_cast<uint32_t>(s.found[i] >> 32));
+  }
+  if (warp != 0) return;
+  const int drawn = draw(s, row, largest, scale, draws.row(blockIdx.x)[1]);
+  if (lane != 0) return;
+  double total = 0;
+  for (int w = 0; w < kWarps; ++w) total += s.sums[w];
+  tokens[0] = drawn;
+  sums[0] = static_cast<float>(total);
+  sums[1] = row.x[drawn];
+}
+
+}  // namespace
+
+Status run(Context& context, const TopCandidates& op) {
+  if (op.x.dim(0) == 0) return {};
+  const Out out{.values = op.values.as<float>(),
+                .sums = op.sums.as<float>(),
+                .tokens = op.tokens.as<int32_t>(),
+                .values_stride = op.values.stride[0] / 4,
+                .sums_stride = op.sums.stride[0] / 4,
+                .tokens_stride = op.tokens.stride[0] / 4};
+  static_assert(kMost <= kThreads);
+  return launch("top_candidates", top_candidates, static_cast<unsigned>(op.x.dim(0)), kThreads, 0,
+                context.stream, Rows(op.x), static_cast<int>(op.x.dim(1)),
+                static_cast<int>(op.values.dim(1)), Rows(op.draws), out);
+}
+
+}  // namespace realm::cuda

@@ -1,0 +1,68 @@
+#include "engine/step_sampler.h"
+
+namespace realm {
+
+StepSampler::StepSampler(Engine& engine, std::shared_ptr<SharedPool> pool,
+                         std::optional<bool> summaries)
+    : engine_(engine),
+      pool_(std::move(pool)),
+      summaries_(summaries.value_or(engine.prefers_summaries())),
+      scratch_(static_cast<size_t>(pool_ == nullptr ? 1 : pool_->num_threads())) {}
+
+Status StepSampler::run(std::span<const StepItem> items, std::span<Row> rows) {
+  // A step that nobody samples has nothing to summarize.
+  return summaries_ && !rows.empty() ? run_with_summaries(items, rows) : run_with_rows(items, rows);
+}
+
+template <typename Body>
+void StepSampler::for_rows(std::span<Row> rows, Body&& body) {
+  const auto one = [&](int64_t i, int thread) {
+    Row& row = rows[static_cast<size_t>(i)];
+    if (row.status.ok()) row.status = body(row, i, scratch_[static_cast<size_t>(thread)]);
+  };
+  const auto count = static_cast<int64_t>(rows.size());
+  if (pool_ != nullptr && count > 1) {
+    SharedPool::Turn(*pool_).pool().parallel_for(count, one);
+  } else {
+    for (int64_t i = 0; i < count; ++i) one(i, 0);
+  }
+}
+
+Status StepSampler::run_with_rows(std::span<const StepItem> items, std::span<Row> rows) {
+  const StepLogits logits = TRY(engine_.step(items));
+  for_rows(rows, [&](Row& row, int64_t i, Candidates& scratch) -> Status {
+    row.sampled = TRY(row.sampler->sample(logits.row(i), row.allowed, scratch));
+    return {};
+  });
+  return {};
+}
+
+Status StepSampler::run_with_summaries(std::span<const StepItem> items, std::span<Row> rows) {
+  draws_.clear();
+  for (const Row& row : rows) draws_.push_back(row.sampler->device_draw());
+  const StepSummaries summaries = TRY(engine_.step_summaries(items, draws_));
+  undecided_.assign(rows.size(), 0);
+  for_rows(rows, [&](Row& row, int64_t i, Candidates& scratch) -> Status {
+    auto sampled = TRY(row.sampler->sample(summaries.row(i), row.allowed, scratch));
+    if (sampled) {
+      row.sampled = *std::move(sampled);
+    } else {
+      undecided_[static_cast<size_t>(i)] = 1;
+    }
+    return {};
+  });
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (undecided_[i] == 0) continue;
+    ++rows_fetched_;
+    const std::span<const float> logits = TRY(engine_.logits_row(static_cast<int64_t>(i)));
+    auto sampled = rows[i].sampler->sample(logits, rows[i].allowed, scratch_[0]);
+    if (sampled.ok()) {
+      rows[i].sampled = *std::move(sampled);
+    } else {
+      rows[i].status = sampled.error();
+    }
+  }
+  return {};
+}
+
+}  // namespace realm
