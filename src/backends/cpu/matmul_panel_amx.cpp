@@ -1,8 +1,8 @@
 // Many tokens on AMX: 32 weight rows by a stretch of k are unpacked into tiles once, then all
 // tokens pass by, sixteen at a time. The tile unit needs sixteen cycles for 16 x 16 sums over up to
 // 64 elements, and about as long to give a tile back through memory, where AVX-512 takes the sums
-// up for the float part of matmul_kernels.h. So that neither waits for the other, a step's sums are taken
-// up while the tile unit is at the next step.
+// up for the float part of matmul_kernels.h. So that neither waits for the other, a step's sums are
+// taken up while the tile unit is at the next step.
 #define REALM_ISA amx
 #include "backends/cpu/matmul_amx.h"
 #include "backends/cpu/matmul_avx512.h"
@@ -36,8 +36,8 @@ struct Work {
 
 // ---- blocks of 256 ----
 
-// A step fills four tiles of sums over the block, of two tiles of tokens: both digits of one tile of
-// rows, or the only digit of both. So each tile that is loaded is used twice.
+// A step fills four tiles of sums over the block, of two tiles of tokens: both digits of one tile
+// of rows, or the only digit of both. So each tile that is loaded is used twice.
 template <int kDigits>
 struct SuperStep {
   int64_t token_tile;
