@@ -1,8 +1,8 @@
 // Many tokens on AMX: 32 weight rows by a stretch of k are unpacked into tiles once, then all
 // tokens pass by, sixteen at a time. The tile unit needs sixteen cycles for 16 x 16 sums over up to
 // 64 elements, and about as long to give a tile back through memory, where AVX-512 takes the sums
-// up for the float part of matmul_kernels.h. So that neither waits for the other, sums are taken up
-// two steps after their products.
+// up for the float part of matmul_kernels.h. So that neither waits for the other, a step's sums are
+// taken up while the tile unit is at the next step.
 #define REALM_ISA amx
 #include "backends/cpu/matmul_amx.h"
 #include "backends/cpu/matmul_avx512.h"
@@ -13,14 +13,12 @@
 namespace realm::cpu::amx {
 namespace {
 
-constexpr int kRing = 4;  // steps whose sums lie in memory
-
 struct alignas(64) Scratch {
   union {
     SuperTile super[2];
     SmallTile small[2];
   };
-  int32_t sums[kRing][2][kTile][kTile];
+  int32_t sums[8][kTile][kTile];  // tiles given back
 };
 
 // [tile of tokens][2 tiles of rows][row][token]
@@ -38,24 +36,26 @@ struct Work {
 
 // ---- blocks of 256 ----
 
-// A step fills two tiles of sums over the block: both digits of one tile of rows, or the only digit
-// of both.
+// A step fills four tiles of sums over the block, of two tiles of tokens: both digits of one tile
+// of rows, or the only digit of both. So each tile that is loaded is used twice.
 template <int kDigits>
 struct SuperStep {
   int64_t token_tile;
   int row_tile;
+  bool two;  // tiles of tokens
 
-  SuperStep(const Work& work, int64_t step) {
+  SuperStep(const Work& work, int64_t index) {
     const bool by_rows = kDigits == 2 && work.row_tiles == 2;
-    token_tile = by_rows ? step / 2 : step;
-    row_tile = by_rows ? static_cast<int>(step % 2) : 0;
+    token_tile = 2 * (by_rows ? index / 2 : index);
+    row_tile = by_rows ? static_cast<int>(index % 2) : 0;
+    two = token_tile + 1 < work.num_tiles;
   }
   static int64_t count(const Work& work) {
-    return kDigits == 2 ? work.num_tiles * work.row_tiles : work.num_tiles;
+    return (work.num_tiles + 1) / 2 * (kDigits == 2 ? work.row_tiles : 1);
   }
 };
 
-template <int kDigits, int kSet>
+template <int kDigits>
 REALM_INLINE void multiply_quarter(const Work& work, const SuperTokens* x,
                                    const SuperStep<kDigits>& step, int quarter) {
   const SuperTile* w = work.scratch->super;
@@ -64,30 +64,44 @@ REALM_INLINE void multiply_quarter(const Work& work, const SuperTokens* x,
       kDigits == 2 ? w[step.row_tile].digits[1][quarter][0] : w[1].digits[0][quarter][0];
   tile_load<6>(x[step.token_tile].codes[16 * quarter], 64);
   tile_load<4>(first, 64);
-  tile_multiply<2 * kSet, 4, 6>();
+  tile_multiply<0, 4, 6>();
   tile_load<5>(second, 64);
-  tile_multiply<2 * kSet + 1, 5, 6>();
+  tile_multiply<1, 5, 6>();
+  if (!step.two) return;
+  tile_load<7>(x[step.token_tile + 1].codes[16 * quarter], 64);
+  tile_multiply<2, 4, 7>();
+  tile_multiply<3, 5, 7>();
 }
 
-template <int kSub, bool kMin>
-REALM_INLINE void add_row(const SuperTile& w, const SuperTokens& x, int row, __m512i sum, __m512 dx,
-                          bool negated, float* acc) {
-  const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(w.d[row]), dx);
-  const __m512 f = _mm512_cvtepi32_ps(sum);
-  __m512 a = _mm512_load_ps(acc);
-  a = negated ? _mm512_fnmadd_ps(scale, f, a) : _mm512_fmadd_ps(scale, f, a);
-  if constexpr (kMin) {
-    __m512i minima = _mm512_setzero_si512();
-    const auto* sums = kSub == 16 ? x.sums_16 : x.sums_32;
+// Four rows of 16 tokens.
+template <int kSub, bool kMin, bool kNegated>
+REALM_INLINE void add_rows(const SuperTile& w, const SuperTokens& x, int first_row,
+                           const __m512i* sums, float (*acc)[kTile]) {
+  const __m512 dx = _mm512_load_ps(x.scales);
+  constexpr int kPairs = kMin ? 128 / kSub : 1;
+  __m512i token_sums[kPairs];
 #pragma GCC unroll 8
-    for (int p = 0; p < 128 / kSub; ++p) {
-      minima = _mm512_dpwssd_epi32(minima, _mm512_load_si512(sums[p]),
-                                   _mm512_set1_epi32(w.mins[row][p]));
-    }
-    a = _mm512_fnmadd_ps(_mm512_mul_ps(_mm512_set1_ps(w.dmin[row]), dx), _mm512_cvtepi32_ps(minima),
-                         a);
+  for (int p = 0; p < kPairs; ++p) {
+    token_sums[p] = _mm512_load_si512(kSub == 16 ? x.sums_16[p] : x.sums_32[p]);
   }
-  _mm512_store_ps(acc, a);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const int row = first_row + i;
+    const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(w.d[row]), dx);
+    const __m512 f = _mm512_cvtepi32_ps(sums[i]);
+    __m512 a = _mm512_load_ps(acc[row]);
+    a = kNegated ? _mm512_fnmadd_ps(scale, f, a) : _mm512_fmadd_ps(scale, f, a);
+    if constexpr (kMin) {
+      __m512i minima = _mm512_setzero_si512();
+#pragma GCC unroll 8
+      for (int p = 0; p < kPairs; ++p) {
+        minima = _mm512_dpwssd_epi32(minima, token_sums[p], _mm512_set1_epi32(w.mins[row][p]));
+      }
+      a = _mm512_fnmadd_ps(_mm512_mul_ps(_mm512_set1_ps(w.dmin[row]), dx),
+                           _mm512_cvtepi32_ps(minima), a);
+    }
+    _mm512_store_ps(acc[row], a);
+  }
 }
 
 // Four rows of a step whose sums lie in memory.
@@ -95,48 +109,30 @@ template <int kDigits, int kSub, bool kMin>
 REALM_INLINE void take_up_quarter(const Work& work, const SuperTokens* tokens, int64_t index,
                                   int quarter) {
   const SuperStep<kDigits> step(work, index);
-  const auto& sums = work.scratch->sums[index % kRing];
-  const SuperTokens& x = tokens[step.token_tile];
-  const __m512 dx = _mm512_load_ps(x.scales);
-  Accumulators& acc = work.acc[step.token_tile];
+#pragma GCC unroll 2
+  for (int tile = 0; tile < 2; ++tile) {
+    if (tile == 1 && !step.two) break;
+    const auto* sums = work.scratch->sums + 2 * tile;
+    const SuperTokens& x = tokens[step.token_tile + tile];
+    auto& acc = work.acc[step.token_tile + tile].of;
+    const int row = 4 * quarter;
+    __m512i first[4], second[4];
 #pragma GCC unroll 4
-  for (int row = 4 * quarter; row < 4 * quarter + 4; ++row) {
-    const __m512i first = _mm512_load_si512(sums[0][row]);
-    const __m512i second = _mm512_load_si512(sums[1][row]);
-    if constexpr (kDigits == 2) {
-      const __m512i sum = _mm512_add_epi32(first, _mm512_slli_epi32(second, 8));
-      add_row<kSub, kMin>(work.scratch->super[step.row_tile], x, row, sum, dx, false,
-                          acc.of[step.row_tile][row]);
-    } else {
-      add_row<kSub, kMin>(work.scratch->super[0], x, row, first, dx, true, acc.of[0][row]);
-      add_row<kSub, kMin>(work.scratch->super[1], x, row, second, dx, true, acc.of[1][row]);
+    for (int i = 0; i < 4; ++i) {
+      first[i] = _mm512_load_si512(sums[0][row + i]);
+      second[i] = _mm512_load_si512(sums[1][row + i]);
     }
-  }
-}
-
-template <int kSet>
-REALM_INLINE void store_sums(const Work& work, int64_t index) {
-  auto& sums = work.scratch->sums[index % kRing];
-  tile_store<2 * kSet>(sums[0]);
-  tile_store<2 * kSet + 1>(sums[1]);
-}
-
-// Step `index`; the sums of the one before it go to memory, those of the one before that are taken
-// up.
-template <int kDigits, int kSub, bool kMin, int kSet>
-REALM_INLINE void super_step(const Work& work, const SuperTokens* x, int64_t index, int64_t count) {
-  const SuperStep<kDigits> step(work, index);
-  const bool multiplies = index < count;
-  const bool takes_up = index >= 2;
-  if (multiplies) {
-    tile_zero<2 * kSet>();
-    tile_zero<2 * kSet + 1>();
-  }
+    if constexpr (kDigits == 2) {
 #pragma GCC unroll 4
-  for (int quarter = 0; quarter < 4; ++quarter) {
-    if (multiplies) multiply_quarter<kDigits, kSet>(work, x, step, quarter);
-    if (quarter == 0 && index >= 1 && index <= count) store_sums<1 - kSet>(work, index - 1);
-    if (takes_up) take_up_quarter<kDigits, kSub, kMin>(work, x, index - 2, quarter);
+      for (int i = 0; i < 4; ++i) {
+        first[i] = _mm512_add_epi32(first[i], _mm512_slli_epi32(second[i], 8));
+      }
+      add_rows<kSub, kMin, false>(work.scratch->super[step.row_tile], x, row, first,
+                                  acc[step.row_tile]);
+    } else {
+      add_rows<kSub, kMin, true>(work.scratch->super[0], x, row, first, acc[0]);
+      add_rows<kSub, kMin, true>(work.scratch->super[1], x, row, second, acc[1]);
+    }
   }
 }
 
@@ -144,9 +140,24 @@ template <int kDigits, int kSub, bool kMin>
 void multiply_super(const Work& work, int64_t block) {
   const auto* x = reinterpret_cast<const SuperTokens*>(work.packed) + block * work.num_tiles;
   const int64_t count = SuperStep<kDigits>::count(work);
-  for (int64_t index = 0; index < count + 2; index += 2) {
-    super_step<kDigits, kSub, kMin, 0>(work, x, index, count);
-    if (index + 1 < count + 2) super_step<kDigits, kSub, kMin, 1>(work, x, index + 1, count);
+  for (int64_t index = 0; index <= count; ++index) {
+    const SuperStep<kDigits> step(work, index);
+    if (index < count) {
+      tile_zero<0>();
+      tile_zero<1>();
+      tile_zero<2>();
+      tile_zero<3>();
+    }
+#pragma GCC unroll 4
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      if (index < count) multiply_quarter<kDigits>(work, x, step, quarter);
+      if (index > 0) take_up_quarter<kDigits, kSub, kMin>(work, x, index - 1, quarter);
+    }
+    if (index == count) break;
+    tile_store<0>(work.scratch->sums[0]);
+    tile_store<1>(work.scratch->sums[1]);
+    tile_store<2>(work.scratch->sums[2]);
+    tile_store<3>(work.scratch->sums[3]);
   }
 }
 
@@ -167,8 +178,7 @@ void multiply_small(const Work& work, const SmallTokens& x, int64_t k, int64_t t
                     int row_tile) {
   constexpr int kAhead = 8;
   const SmallTile& w = work.scratch->small[row_tile];
-  auto* sums = &work.scratch->sums[0][0];  // a ring of kAhead
-  static_assert(kRing * 2 == kAhead);
+  auto* sums = work.scratch->sums;
   float(*of)[kTile] = work.acc[token_tile].of[row_tile];
   __m512 acc[kTile];
 #pragma GCC unroll 16
