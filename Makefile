@@ -32,7 +32,7 @@ configure = if [ ! -f $(2)/build.ninja ] || [ CMakePresets.json -nt $(2)/build.n
 compile = cmake --build $(1) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
 # $(1) build folder; every suite leaves its results beside its objects, for .ci/run to sum up.
 run_tests = ctest --test-dir $(1) -j $(JOBS) -R '$(TESTS)' --no-tests=error --output-on-failure \
-            --timeout $(or $(2),300) --output-junit $(CURDIR)/$(1)/results.xml
+            --timeout 300 --output-junit $(CURDIR)/$(1)/results.xml
 
 # The preset is the tests' too, so that `make test` after it starts from these objects: it asks for GoogleTest.
 build: deps-test ## build/realm, optimised (the default)
@@ -52,12 +52,12 @@ test: deps-test deps-clients deps-neon deps-cuda ## build everything, run every 
 asan: deps-test deps-clients ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(call configure,debug,build-debug)
 	@$(call compile,build-debug)
-	@$(call run_tests,build-debug,1200)
+	@$(call run_tests,build-debug)
 
 tsan: deps-test deps-clients ## the tests under ThreadSanitizer
 	@$(call configure,tsan,build-tsan)
 	@$(call compile,build-tsan)
-	@$(call run_tests,build-tsan,1200)
+	@$(call run_tests,build-tsan)
 
 neon: deps-test deps-neon ## the kernels cross-built for 64-bit ARM, run under qemu
 	@$(call configure,neon,build-neon)

@@ -19,7 +19,7 @@ namespace {
 // Kernels are many times slower under a sanitizer; races show with fewer requests as well.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr int kRequests = 16;
-constexpr int64_t kFewPages = 7;
+constexpr int64_t kFewPages = 4;
 #else
 constexpr int kRequests = 64;
 constexpr int64_t kFewPages = 12;
