@@ -113,9 +113,7 @@ void Settings::add_options(CLI::App& command, std::initializer_list<SettingGroup
     if (!row.synonyms.empty()) names += "," + row.synonyms;
     if (row.type == SettingType::kFlag) {
       command
-          .add_flag_function(
-              names, [this, name](int64_t count) { flags_[name] = {count > 0 ? "true" : "false"}; },
-              row.help)
+          .add_flag(names, flag_texts_[name], row.help)  // judged like any other text
           ->group(group_title(row.group));
       continue;
     }
@@ -227,6 +225,10 @@ Status Settings::resolve(const Environment& environment) {
     const std::string variable = variable_name(row);
     if (const char* text = environment(variable.c_str()); text != nullptr) {
       given[row.name] = {{text}, variable};
+    }
+    if (const auto flag = flag_texts_.find(row.name);
+        flag != flag_texts_.end() && !flag->second.empty()) {
+      given[row.name] = {{flag->second}, option_name(row)};
     }
     if (const auto flag = flags_.find(row.name); flag != flags_.end()) {
       given[row.name] = {flag->second, option_name(row)};

@@ -75,6 +75,8 @@ class Settings {
  private:
   using Value =
       std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>>;
+  // What the command line says of settings of type kFlag; the parser writes here. Empty: nothing.
+  std::map<std::string, std::string, std::less<>> flag_texts_;
   struct Resolved {
     Value value;
     std::string source;

@@ -97,6 +97,7 @@ TEST(Settings, Flags) {
   EXPECT_TRUE(Given({"--config", file.path}).settings.get_flag("mlock"));
   EXPECT_FALSE(Given({"--config", file.path}, {{"REALM_MLOCK", "0"}}).settings.get_flag("mlock"));
   EXPECT_FALSE(Given({"--config", file.path, "--mlock=false"}).settings.get_flag("mlock"));
+  EXPECT_EQ(Given({"--no-mmap=maybe"}).message(), "--no-mmap must be true or false, not 'maybe'");
   EXPECT_EQ(Given({"--no-mmap"}).settings.source("no-mmap"), "--no-mmap");
   EXPECT_EQ(Given({}, {{"REALM_NO_MMAP", "maybe"}}).message(),
             "REALM_NO_MMAP must be true or false, not 'maybe'");
