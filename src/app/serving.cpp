@@ -75,6 +75,11 @@ Serving::~Serving() {
     const Status stopped = stop();
     if (!stopped.ok()) spdlog::error("{}", stopped.error().message);
   }
+  // Work that the loops did not come to holds requests, which refer to the tenancy and the models.
+  admin_http_.reset();
+  http_.reset();
+  admin_loop_.reset();
+  loops_.clear();
 }
 
 std::function<void()> Serving::flush_loops() {

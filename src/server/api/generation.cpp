@@ -45,14 +45,14 @@ struct Generation::Ledger {
   std::chrono::system_clock::time_point arrived = std::chrono::system_clock::now();
 };
 
-class Generation::Choice final : public Sink, public std::enable_shared_from_this<Choice> {
+// Part of its Generation: who holds a choice (the scheduler, work on the loop) holds all of it.
+class Generation::Choice final : public Sink {
  public:
-  Choice(std::shared_ptr<Generation> generation, size_t index, TextPipeline pipeline,
-         bool stops_early)
-      : generation_(std::move(generation)),
-        loop_(generation_->loop_),
+  Choice(Generation& generation, size_t index, TextPipeline pipeline, bool stops_early)
+      : generation_(generation),
+        loop_(generation.loop_),
         index_(index),
-        wants_tokens_(generation_->spec_.sampling.logprobs),
+        wants_tokens_(generation.spec_.sampling.logprobs),
         stops_early_(stops_early),
         pipeline_(std::move(pipeline)) {}
 
@@ -70,17 +70,19 @@ class Generation::Choice final : public Sink, public std::enable_shared_from_thi
       token.text = pipeline_.push(event.sampled.token);
       goes_on = !pipeline_.stopped();
     }
-    loop_.queue([self = shared_from_this(), token = std::move(token)]() mutable {
+    loop_.queue([self = handle(), token = std::move(token)]() mutable {
       self->take_token(std::move(token));
     });
     return goes_on;
   }
 
   void on_end(const Outcome& outcome) override {
-    loop_.queue([self = shared_from_this(), outcome] { self->take_end(outcome); });
-    generation_->sequence_ended(index_, outcome, latencies_);
+    loop_.queue([self = handle(), outcome] { self->take_end(outcome); });
+    generation_.sequence_ended(index_, outcome, latencies_);
     loop_.flush();
   }
+
+  std::shared_ptr<Choice> handle() { return {generation_.shared_from_this(), this}; }
 
   std::optional<std::string> stop_text() const {
     return pipeline_.stopped() ? std::optional(pipeline_.matched()) : std::nullopt;
@@ -102,7 +104,7 @@ class Generation::Choice final : public Sink, public std::enable_shared_from_thi
     if (text.empty() && !(is_last && !waiting_.empty())) return;
     Delta delta{.choice = index_, .text = std::move(text), .tokens = std::move(waiting_)};
     waiting_.clear();
-    if (!generation_->silent_) generation_->observer_->on_delta(delta);
+    if (!generation_.silent_) generation_.observer_->on_delta(delta);
   }
 
   void take_token(Event event) {
@@ -112,15 +114,15 @@ class Generation::Choice final : public Sink, public std::enable_shared_from_thi
 
   void take_end(const Outcome& outcome) {
     ended = true;
-    if (!generation_->silent_) {
+    if (!generation_.silent_) {
       // Tokens that are only part of a stop string are not part of the answer.
       std::string rest = pipeline_.finish();
       emit(std::move(rest), !pipeline_.stopped());
     }
-    generation_->choice_ended(index_, outcome);
+    generation_.choice_ended(index_, outcome);
   }
 
-  const std::shared_ptr<Generation> generation_;
+  Generation& generation_;
   IoLoop& loop_;
   const size_t index_;
   const bool wants_tokens_, stops_early_;
@@ -200,13 +202,13 @@ std::optional<ApiError> Generation::submit_some() {
       refusal->param = "stop";
       break;
     }
-    auto choice = std::make_shared<Choice>(shared_from_this(), choices_.size(),
-                                           std::move(pipeline).value(), !spec_.stop.empty());
+    auto choice = std::make_unique<Choice>(*this, choices_.size(), std::move(pipeline).value(),
+                                           !spec_.stop.empty());
     {
       const std::lock_guard lock(ledger_->mutex);
       ++ledger_->open;
     }
-    const auto id = spec_.model->scheduler->submit(request_for(choices_.size()), choice);
+    const auto id = spec_.model->scheduler->submit(request_for(choices_.size()), choice->handle());
     if (id.ok()) {
       choice->id = *id;
       choices_.push_back(std::move(choice));
@@ -297,7 +299,6 @@ void Generation::all_ended() {
   ledger_->admission->record(std::move(record), [self = shared_from_this()] {
     self->loop_.queue([self] {
       self->ledger_->admission.reset();
-      self->choices_.clear();
       if (self->silent_) return;
       self->silent_ = true;
       self->observer_->on_done(self->ledger_->usage);

@@ -109,7 +109,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   GenerationSpec spec_;
   IoLoop& loop_;
   std::unique_ptr<GenerationObserver> observer_;
-  std::vector<std::shared_ptr<Choice>> choices_;  // those submitted
+  std::vector<std::unique_ptr<Choice>> choices_;  // those submitted
   size_t running_ = 0;                            // of them
   bool submitting_ = true;                        // more will follow
   std::unique_ptr<Ledger> ledger_;
