@@ -60,6 +60,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND REALM_ISA_FLAGS_avx512 -Wno-uninitialized)
 endif()
 set(REALM_ISA_FLAGS_amx ${REALM_ISA_FLAGS_avx512} -mamx-tile -mamx-int8)
+# A module's tests under the emulator are cut into so many pieces, to use every core.
+set(REALM_NEON_SHARDS 4)
 set(REALM_ISA_FLAGS_neon -march=armv8.2-a+dotprod+fp16)
 set(REALM_ISA_ARCH_avx2 x86)
 set(REALM_ISA_ARCH_avx512 x86)
@@ -112,9 +114,13 @@ function(realm_module name)
     target_compile_definitions(${name}_test PRIVATE
       REALM_SHARED_DIR="${REALM_SHARED_DIR}" REALM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     if(CMAKE_CROSSCOMPILING)
-      # One emulator start per module, not per test.
-      add_test(NAME ${name} COMMAND ${name}_test)
-      set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+      # A few emulator starts per module, not one per test.
+      foreach(shard RANGE 1 ${REALM_NEON_SHARDS})
+        math(EXPR index "${shard} - 1")
+        add_test(NAME ${name}.${shard} COMMAND ${name}_test)
+        set_tests_properties(${name}.${shard} PROPERTIES TIMEOUT 900
+          ENVIRONMENT "GTEST_TOTAL_SHARDS=${REALM_NEON_SHARDS};GTEST_SHARD_INDEX=${index}")
+      endforeach()
     else()
       gtest_discover_tests(${name}_test TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST
         DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${REALM_TEST_SECONDS_MAX})

@@ -10,14 +10,21 @@
 namespace realm::cpu {
 namespace {
 
-TEST(OpCases, EveryInstructionSetGivesTheReferencesBits) {
+// The list in pieces, which run side by side.
+constexpr size_t kPieces = 8;
+class OpCases : public testing::TestWithParam<size_t> {};
+INSTANTIATE_TEST_SUITE_P(Piece, OpCases, testing::Range<size_t>(0, kPieces));
+
+TEST_P(OpCases, EveryInstructionSetGivesTheReferencesBits) {
   auto reference = CpuBackend::create({.num_threads = 1, .isa = Isa::kScalar}).value();
   std::vector<std::unique_ptr<CpuBackend>> tested;
   tested.push_back(CpuBackend::create({.num_threads = 3, .isa = Isa::kScalar}).value());
   for (const Isa isa : {Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     if (has_isa(isa)) tested.push_back(CpuBackend::create({.num_threads = 2, .isa = isa}).value());
   }
-  for (const CaseRow& row : check_cases()) {
+  ASSERT_GE(check_cases().size(), kPieces);
+  for (size_t i = GetParam(); i < check_cases().size(); i += kPieces) {
+    const CaseRow& row = check_cases()[i];
     const std::string name = row.op + " " + row.name;
     const OpCase op_case = row.make();
     const auto expected = run_case(op_case, *reference);
