@@ -22,12 +22,15 @@
 
 namespace realm {
 
-// A model to serve: "name=path", or a path alone, which names itself.
+// A model to serve: "name=path", "name,alias,...=path", or a path alone, which names itself.
 struct ModelToServe {
   std::string name;
   std::string path;  // empty: the embedded realm-tiny
+  std::vector<std::string> aliases = {};
 };
 ModelToServe parse_model_to_serve(const std::string& text);
+// Those of one file together: the first one's name, the others' as its aliases.
+std::vector<ModelToServe> each_file_once(const std::vector<ModelToServe>& models);
 
 struct ServingOptions {
   std::vector<ModelToServe> models;
@@ -63,6 +66,13 @@ class RetiredModels final : public server::Ticked {
   std::vector<std::shared_ptr<server::ServedModel>> models_;  // the admin loop's thread's
 };
 
+// A beginning of prompts whose cached pages all tenants share, because the operator says so.
+struct PublishedPrefix {
+  std::string name;
+  std::shared_ptr<server::ServedModel> model;
+  std::vector<Token> tokens;
+};
+
 class Serving {
  public:
   // Loads and listens; requests are answered from start() on.
@@ -91,6 +101,9 @@ class Serving {
   server::AdminActions admin_actions();
   Result<std::string> change_models(const AdminRequest& request);
   Result<std::string> load_named(const AdminRequest& request);
+  Result<std::string> unload_named(const std::string& name);
+  Result<std::string> change_prefixes(const AdminRequest& request);
+  Result<std::string> publish_prefix(const AdminRequest& request);
 
   ServingOptions options_;
   std::shared_ptr<SharedPool> pool_;  // of all models
@@ -103,6 +116,7 @@ class Serving {
   std::unique_ptr<server::Router> router_;
   std::unique_ptr<server::HttpServer> http_;
   RetiredModels retired_;
+  std::vector<PublishedPrefix> prefixes_;  // the admin loop's thread's
   std::unique_ptr<server::IoLoop> admin_loop_;
   std::unique_ptr<server::AdminApplication> admin_;
   std::unique_ptr<server::HttpServer> admin_http_;
