@@ -17,4 +17,6 @@ void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens
          int64_t out_stride, uint8_t* scratch);
 int64_t dot_scratch_bytes();
 
+const FloatPanel* float_panel();
+
 }  // namespace realm::cpu::avx512

@@ -489,7 +489,7 @@ const MatMulKernels* avx512_matmul_kernels() {
             return find_block_format(type)->block_elements == 256 ? int64_t{13} : int64_t{8};
           },
       .token_layout = [](DType) { return avx512::biased_tokens(); },
-      .float_panel = nullptr,
+      .float_panel = avx512::float_panel(),
   };
   return &kernels;
 }

@@ -309,7 +309,7 @@ const MatMulKernels* amx_matmul_kernels() {
           [](DType type) {
             return amx::token_layout(find_block_format(type)->block_elements == 256);
           },
-      .float_panel = nullptr,
+      .float_panel = avx512::float_panel(),
   };
   return &kernels;
 }
