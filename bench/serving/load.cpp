@@ -43,7 +43,9 @@ struct Source {
   const Group& group;
   const tcp::endpoint endpoint;
   const Window window;
-  std::mt19937_64 random;
+  std::mt19937_64 random;  // of the times
+  // Never the same prompts again, so that no server finds those of an earlier run in its cache.
+  std::mt19937_64 words{std::random_device()()};
   Totals totals = {};
   int64_t running = 0;  // of those counted as started
   size_t next_key = 0;
@@ -53,7 +55,7 @@ struct Source {
                                              "song", "house", "cloud", "north", "bread", "light"};
     std::string text = "Tell a story about";
     std::mt19937_64 fixed(1);
-    std::mt19937_64& source = group.shared_prompt ? fixed : random;
+    std::mt19937_64& source = group.shared_prompt ? fixed : words;
     for (int64_t i = 0; i < group.prompt_words; ++i) {
       text += ' ';
       text += kWords[source() % 12];

@@ -31,7 +31,7 @@ struct Options {
   double warmup_s = 0;  // what happens before is not counted
   double seconds = 10;  // counted; afterwards no request starts
   double grace_s = 60;  // what runs then may end; the rest is cut off and counts as broken promises
-  uint64_t seed = 1;
+  uint64_t seed = 1;    // of the times at which requests start
 };
 
 // Of the counted time. A token is a piece of text that came; the server's own count is of whole

@@ -124,7 +124,7 @@ class Store:
 
     def _realm(self, *args: str) -> str:
         return subprocess.run([os.fspath(REALM), *args, "--store", os.fspath(self.path)], check=True,
-                              stdout=subprocess.PIPE, text=True).stdout
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 
 def fake(options) -> None:

@@ -40,6 +40,8 @@ struct ServingOptions {
   double gpu_memory = 0.9;   // share of a GPU's that a model may take
   int64_t max_queued = 1024;
   int64_t step_tokens = 0;  // 0: see the setting
+  double step_stretch = 2;
+  std::chrono::milliseconds step_floor{10};
   server::ListenOptions listen;
   std::optional<server::ListenOptions> admin;  // none: nothing is administered while it runs
   std::string store_path;                      // empty: no tenants, no keys, no ledger

@@ -199,7 +199,11 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
   served->owner = loaded;
   served->scheduler = std::make_unique<Scheduler>(
       std::make_unique<EngineRunner>(std::move(engine), pool_),
-      SchedulerOptions{.max_queued = options_.max_queued, .on_step_end = flush_loops()});
+      SchedulerOptions{
+          .max_queued = options_.max_queued,
+          .max_step_stretch = options_.step_stretch,
+          .step_floor_seconds = std::chrono::duration<double>(options_.step_floor).count(),
+          .on_step_end = flush_loops()});
   spdlog::info("serving {} as '{}': {}, context {}, up to {} requests at once", loaded->label,
                wanted.name, served->description, served->context, options_.parallel);
   return served;
