@@ -106,7 +106,7 @@ class LifetimeTest(unittest.TestCase):
                 self.assertIn(b"200 OK", sock.recv(4096))
 
     def test_running_requests_finish_on_sigterm(self):
-        server = Server("--ctx", "512")
+        server = Server("--ctx", "512", "--drain-seconds", "200")
         replies = []
         ask = {**CHAT, "model": MODEL, "max_tokens": 200, "ignore_eos": True}
         threads = [threading.Thread(target=lambda: replies.append(server.request("POST", "/v1/chat/completions", ask)))
