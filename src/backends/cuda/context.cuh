@@ -33,19 +33,44 @@ inline Status check_launch(const char* op) {
 // runs, so every kernel calls wait_for_inputs() before it touches what another has written, and
 // may_start_next() as soon as its blocks are all running.
 template <typename... Parameters, typename... Arguments>
-Status launch(const char* what, void (*kernel)(Parameters...), dim3 grid, int threads,
-              size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+Status launch_clusters(const char* what, void (*kernel)(Parameters...), dim3 grid, int cluster,
+                       int threads, size_t shared_bytes, cudaStream_t stream,
+                       const Arguments&... arguments) {
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {1, 1, static_cast<unsigned>(cluster)};
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = cluster > 1 ? 2 : 1;
+  return check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), what);
+}
+
+template <typename... Parameters, typename... Arguments>
+Status launch(const char* what, void (*kernel)(Parameters...), dim3 grid, int threads,
+              size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
+  return launch_clusters(what, kernel, grid, 1, threads, shared_bytes, stream, arguments...);
+}
+
+// How many clusters of `size` blocks, along the grid's last dimension, run at a time.
+template <typename... Parameters>
+cudaError_t count_clusters(int* count, void (*kernel)(Parameters...), int size, int threads,
+                           int shared_bytes) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {1, 1, static_cast<unsigned>(size)};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(1, 1, static_cast<unsigned>(size));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.attrs = &attribute;
   config.numAttrs = 1;
-  return check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), what);
+  return cudaOccupancyMaxActiveClusters(count, reinterpret_cast<const void*>(kernel), &config);
 }
 
 __device__ inline void wait_for_inputs() {
@@ -99,6 +124,8 @@ class Scratch {
 struct Context {
   cudaStream_t stream = nullptr;
   int num_sms = 0;
+  // Whether each result is the same operations whatever else is in the batch.
+  bool batch_invariant = false;
   int compute_major = 0;
   const IqGrids* grids = nullptr;              // device memory
   std::map<const std::byte*, Weight> weights;  // by device address
@@ -107,11 +134,17 @@ struct Context {
   std::byte* counters = nullptr;               // zero between ops: kCounters ints
   static constexpr int kCounters = 65536;
 
+  // Whether a product of so many tokens goes to the kernels that read weights at memory's speed,
+  // and takes its activations in order (matvec.cuh), and not to those of many tokens.
+  static constexpr int kFewTokens = 8;
+  bool few_tokens(int64_t tokens) const { return !batch_invariant && tokens <= kFewTokens; }
+
   // A matmul input that the op before it has left in 16 bits already: [tokens, k_padded] in
-  // activations[turn], for the MatMul whose x is `of`.
+  // activations[turn], for the MatMul whose x is `of`; or a norm left to that product.
   struct Ready {
     const std::byte* of = nullptr;
     const __nv_bfloat16* x = nullptr;
+    const RmsNorm* norm = nullptr;
   } ready;
   int turn = 0;
   // Where to leave the next one.
