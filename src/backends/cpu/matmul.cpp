@@ -3,10 +3,10 @@
 // groups of weight rows, so that each weight is read by one thread, once.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/rows.h"
-#include "base/check.h"
 
 namespace realm::cpu {
 namespace {
@@ -126,18 +126,20 @@ class PreparedTokens {
     return {q.codes, q.scales, q.sums, packed, k(), group};
   }
 
-  // A piece is some tokens, which are packed while what they were quantized to is still cached.
+  // A piece is some tokens, whole tiles of every layout, which are packed while what they were
+  // quantized to is still cached.
   void prepare(Context& context) {
-    int64_t step = num_packings_ == 0 ? 1 : packings_[0].layout->tile_tokens;
-    if (float_panel_ != nullptr) step = float_panel_->tile_tokens;
-    DCHECK(num_packings_ == 0 || step == packings_[0].layout->tile_tokens);
+    int64_t step = float_panel_ == nullptr ? 1 : float_panel_->tile_tokens;
+    for (int i = 0; i < num_packings_; ++i) {
+      step = std::lcm(step, packings_[i].layout->tile_tokens);
+    }
     const int64_t x_stride = x_.stride[0] / static_cast<int64_t>(sizeof(float));
-    for_row_pieces(context.pool, (tokens() + step - 1) / step, 4 * k() * step, [&](int64_t tile) {
-      const int64_t end = std::min(tokens(), (tile + 1) * step);
+    for_row_pieces(context.pool, (tokens() + step - 1) / step, 4 * k() * step, [&](int64_t piece) {
+      const int64_t begin = piece * step, end = std::min(tokens(), begin + step);
       for (const int group : kGroups) {
         const Quantized& q = by_group_[group == 256];
         if (!q.needed) continue;
-        for (int64_t t = tile * step; t < end; ++t) {
+        for (int64_t t = begin; t < end; ++t) {
           context.kernels.quantize_row(reinterpret_cast<const float*>(x_.data + t * x_.stride[0]),
                                        k(), group,
                                        QuantizedRow{q.codes + t * k(), q.scales + t * (k() / group),
@@ -146,10 +148,15 @@ class PreparedTokens {
       }
       for (int i = 0; i < num_packings_; ++i) {
         const Packing& packing = packings_[i];
-        packing.layout->pack(quantized(packing.group, nullptr), tokens(), tile, packing.memory);
+        const int64_t tile_tokens = packing.layout->tile_tokens;
+        for (int64_t t = begin; t < end; t += tile_tokens) {
+          packing.layout->pack(quantized(packing.group, nullptr), tokens(), t / tile_tokens,
+                               packing.memory);
+        }
       }
-      if (float_panel_ != nullptr) {
-        float_panel_->pack(x_.as<const float>(), x_stride, tokens(), k(), tile, floats_);
+      for (int64_t t = begin; float_panel_ != nullptr && t < end; t += float_panel_->tile_tokens) {
+        float_panel_->pack(x_.as<const float>(), x_stride, tokens(), k(),
+                           t / float_panel_->tile_tokens, floats_);
       }
     });
   }

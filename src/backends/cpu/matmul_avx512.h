@@ -16,5 +16,14 @@ const TokenLayout* biased_tokens();
 void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
          int64_t out_stride, uint8_t* scratch);
 int64_t dot_scratch_bytes();
+// Whether dot() is of 512 bits for the format, else of 256.
+bool has_direct_dot(DType type);
+
+// dot() of the formats whose codes are codebook entries with signs apart (IQ2 and IQ3).
+bool has_codebook(DType type);
+void dot_codebook(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens,
+                  float* out, int64_t out_stride);
+
+const FloatPanel* float_panel();
 
 }  // namespace realm::cpu::avx512

@@ -2,53 +2,14 @@
 // product is bound by memory as long as a block takes fewer cycles than its bytes take to arrive
 // (about 5 cycles for 18 bytes at 10 GB/s a core). Integer sums of 8 or 16 rows are reduced
 // together, so that the float part has one lane a row, in the same order as the panel kernel.
-#include <immintrin.h>
-#include <string.h>
-
+#include "backends/cpu/dot_avx512.h"
 #include "backends/cpu/matmul_avx2.h"
 #include "backends/cpu/matmul_avx512.h"
-
-// Kept inline so that what they return stays in registers.
-#define REALM_KERNEL_INLINE static inline __attribute__((always_inline))
 
 namespace realm::cpu::avx512 {
 namespace {
 
 constexpr int kMaxTokens = 4;  // of one pass over the weights
-
-REALM_KERNEL_INLINE __m256i load_32(const void* p) {
-  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
-}
-REALM_KERNEL_INLINE __m512i load_64(const void* p) {
-  return _mm512_loadu_si512(p);
-}
-REALM_KERNEL_INLINE __m512i halves(__m256i low, __m256i high) {
-  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
-
-// A group of rows is read in steps across all of them, which no hardware prefetcher follows; its
-// successor in memory is fetched into the second-level cache meanwhile, in order. Prefetching past
-// the end of a mapping is harmless.
-template <int kBytes>
-REALM_KERNEL_INLINE void prefetch_next(const uint8_t* p) {
-  for (int line = 0; line < kBytes; line += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(p + line), _MM_HINT_T1);
-  }
-}
-
-// Row pointers of a group; rows past the end repeat the last one and are not stored.
-template <int kRows>
-struct RowGroup {
-  const uint8_t* row[kRows];
-  int count;
-
-  RowGroup(const WeightRows& weights, int first) {
-    count = weights.num_rows - first < kRows ? weights.num_rows - first : kRows;
-    for (int i = 0; i < kRows; ++i) {
-      row[i] = weights.data + (first + (i < count ? i : count - 1)) * weights.row_bytes;
-    }
-  }
-};
 
 // ---- Blocks of 32: two blocks of each of eight rows at a time -----------------------------------
 
@@ -100,12 +61,6 @@ REALM_KERNEL_INLINE __m512i reduce_halves(const __m512i* p) {
   const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(v[0], v[1], 0x88),
                                        _mm512_shuffle_i32x4(v[0], v[1], 0xdd));
   return _mm512_shuffle_i64x2(sum, sum, 0xd8);
-}
-
-REALM_KERNEL_INLINE uint16_t half_bits(const uint8_t* p) {
-  uint16_t h;
-  memcpy(&h, p, 2);
-  return h;
 }
 
 // The halves at one offset of eight rows. Inserted one by one into a register: through memory, the
@@ -175,42 +130,12 @@ void dot_small(const WeightRows& weights, const QuantizedTokens& x, const int32_
 
 // ---- Blocks of 256: sixteen rows at a time -----------------------------------------------------
 
-// Lane i of the result is the sum of p[i]'s lanes.
-REALM_KERNEL_INLINE __m512i reduce_16(const __m512i* p) {
-  __m512i a[8], b[4], c[2];
-  for (int i = 0; i < 8; ++i) {
-    a[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(p[i], p[i + 8], 0x44),
-                            _mm512_shuffle_i32x4(p[i], p[i + 8], 0xee));
-  }
-  for (int i = 0; i < 4; ++i) {
-    b[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(a[i], a[i + 4], 0x88),
-                            _mm512_shuffle_i32x4(a[i], a[i + 4], 0xdd));
-  }
-  for (int i = 0; i < 2; ++i) {
-    c[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(b[i], b[i + 2]),
-                            _mm512_unpackhi_epi64(b[i], b[i + 2]));
-  }
-  const __m512 c0 = _mm512_castsi512_ps(c[0]), c1 = _mm512_castsi512_ps(c[1]);
-  const __m512i d = _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(c0, c1, 0x88)),
-                                     _mm512_castps_si512(_mm512_shuffle_ps(c0, c1, 0xdd)));
-  const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
-  return _mm512_permutexvar_epi32(order, d);
-}
-
 // Lane i of the result is the sum of the four dwords at p[(i % 4) * 4 + i / 4].
 REALM_KERNEL_INLINE __m512i reduce_quads(const __m128i* p) {
   const __m512i a = load_64(p), b = load_64(p + 4), c = load_64(p + 8), d = load_64(p + 12);
   const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
   const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
   return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-}
-
-REALM_KERNEL_INLINE __m512i words_index(int a, int b, int c, int d) {
-  // Eight 16-bit lanes of each.
-  return halves(_mm256_setr_m128i(_mm_set1_epi16(static_cast<short>(a)),
-                                  _mm_set1_epi16(static_cast<short>(b))),
-                _mm256_setr_m128i(_mm_set1_epi16(static_cast<short>(c)),
-                                  _mm_set1_epi16(static_cast<short>(d))));
 }
 
 // Q4_K and Q5_K: 6-bit scales and minima of eight sub-blocks of 32.
@@ -375,16 +300,6 @@ void dot_super(const WeightRows& weights, const QuantizedTokens& x, float* out,
 
 // ---- Passes over the tokens -------------------------------------------------------------------
 
-// Activations from token t on.
-QuantizedTokens from_token(const QuantizedTokens& x, int64_t t) {
-  return {.codes = x.codes + t * x.k,
-          .scales = x.scales + t * (x.k / x.group),
-          .sums = x.sums + t * (x.k / 16),
-          .packed = nullptr,
-          .k = x.k,
-          .group = x.group};
-}
-
 template <typename Format>
 void pass_small(const WeightRows& weights, const QuantizedTokens& x, int64_t count, float* out,
                 int64_t out_stride, uint8_t* scratch) {
@@ -450,12 +365,19 @@ constexpr int64_t kMaxK = int64_t{1} << 20;
 
 }  // namespace
 
+bool has_direct_dot(DType type) {
+  return has_codebook(type) || direct_pass(type) != nullptr;
+}
+
 int64_t dot_scratch_bytes() {
   return kMaxTokens * (kMaxK / 32 + 1) * 4;
 }
 
 void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
          int64_t out_stride, uint8_t* scratch) {
+  if (has_codebook(weights.format->type)) {
+    return dot_codebook(weights, x, num_tokens, out, out_stride);
+  }
   const Pass pass = direct_pass(weights.format->type);
   if (pass == nullptr || weights.k > kMaxK) {
     // What 512-bit registers have no direct kernel for, those of half the width do.
@@ -481,15 +403,16 @@ const MatMulKernels* avx512_matmul_kernels() {
             const int64_t b = avx512::dot_scratch_bytes();
             return a > b ? a : b;
           },
-      // Measured on Zen 4, 5632 x 2048: where one more pass over the packed blocks costs more than
-      // unpacking them once.
+      // Measured on Emerald Rapids, rows of 2048 in the cache: where one more pass over the packed
+      // blocks costs more than unpacking them once.
       .panel_from =
           [](DType type) {
-            if (avx512::direct_pass(type) == nullptr) return int64_t{3};
-            return find_block_format(type)->block_elements == 256 ? int64_t{13} : int64_t{8};
+            if (avx512::has_codebook(type)) return int64_t{9};
+            if (avx512::direct_pass(type) == nullptr) return int64_t{4};
+            return find_block_format(type)->block_elements == 256 ? int64_t{11} : int64_t{5};
           },
       .token_layout = [](DType) { return avx512::biased_tokens(); },
-      .float_panel = nullptr,
+      .float_panel = avx512::float_panel(),
   };
   return &kernels;
 }

@@ -349,7 +349,7 @@ std::vector<float> run_op(Isa isa, int threads, bool accumulate, int64_t tokens,
 TEST(MatMulOp, FloatWeightsGiveTheSameBits) {
   for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
     for (const int64_t k : {1, 15, 16, 17, 100, 640}) {
-      for (const int64_t tokens : {1, 4, 5, 6, 7, 13}) {
+      for (const int64_t tokens : {1, 4, 5, 6, 7, 13, 23, 24, 40}) {
         const std::vector<int64_t> rows = {1, 15, 50};
         std::vector<Bytes> weights;
         for (const int64_t n : rows) {
@@ -383,7 +383,7 @@ TEST(MatMulOp, PartsBiasAndAccumulateAgreeOnAllSets) {
   }
   const std::vector<float> bias = random_floats(33, 80);
   for (const bool accumulate : {false, true}) {
-    for (const int64_t tokens : {1, 2, 9}) {
+    for (const int64_t tokens : {1, 2, 9, 61}) {
       const std::vector<float> x = random_floats(static_cast<size_t>(tokens * k), 81);
       const std::vector<float> expected =
           run_op(Isa::kScalar, 1, accumulate, tokens, weights, types, rows, bias, x, k);

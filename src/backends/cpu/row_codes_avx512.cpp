@@ -53,17 +53,16 @@ struct UnpackRow {
   static void run(const BlockFormat& format, const uint8_t* data, int64_t k, RowCodes& out) {
     typename BufferOf<F>::Type buffer;
     if constexpr (F::kElements == 256) {
-      for (int64_t b = 0; b < k / 256; ++b, data += format.block_bytes) {
+      for (int64_t b = 0; b < k / 256; ++b, data += bytes_of_block<F>(format)) {
         unpack_super<F>(block_at<F>(format, data, 0, buffer), b, out);
       }
     } else {
-      constexpr bool kUnpacks = sizeof(buffer) > sizeof(NoBuffer);
-      const int block_groups = format.block_elements / 32;
+      const int block_groups = groups_of_block<F>(format);
       for (int64_t g = 0; g < k / 32; ++g) {
         const int v = static_cast<int>(g % block_groups);
         const uint8_t* block =
-            block_at<F>(format, data + g / block_groups * format.block_bytes, v, buffer);
-        unpack_small<F>(block, v, kUnpacks ? 0 : v * (32 / F::kSub), g, out);
+            block_at<F>(format, data + g / block_groups * bytes_of_block<F>(format), v, buffer);
+        unpack_small<F>(block, v, kUnpacksFirst<F> ? 0 : v * (32 / F::kSub), g, out);
       }
     }
   }

@@ -107,17 +107,16 @@ template <typename F>
 void unpack_small(const BlockFormat& format, const RowPointers& rows, int64_t at, int64_t k,
                   SmallTile& to) {
   constexpr int kHalves = 32 / F::kSub;
-  constexpr bool kUnpacks = sizeof(typename BufferOf<F>::Type) > sizeof(NoBuffer);
   typename BufferOf<F>::Type buffer;
   const __m256i bias = _mm256_set1_epi8(static_cast<char>(F::kBias));
-  const int block_groups = format.block_elements / 32;
-  const int64_t bytes = k / format.block_elements * format.block_bytes;
+  const int block_groups = groups_of_block<F>(format);
+  const int64_t bytes = k / 32 / block_groups * bytes_of_block<F>(format);
   for (int i = 0; i < kTile; ++i) {
     const uint8_t* data = rows.row[i] + at;
     for (int64_t g = 0; g < k / 32; ++g) {
       const int v = static_cast<int>(g % block_groups);
       const uint8_t* block =
-          block_at<F>(format, data + g / block_groups * format.block_bytes, v, buffer);
+          block_at<F>(format, data + g / block_groups * bytes_of_block<F>(format), v, buffer);
       const __m256i q = _mm256_sub_epi8(F::codes(block, v).v, bias);
       if constexpr (F::kSub == 32) {
         _mm256_store_si256(reinterpret_cast<__m256i*>(to.codes + (g * kTile + i) * 32), q);
@@ -127,7 +126,7 @@ void unpack_small(const BlockFormat& format, const RowPointers& rows, int64_t at
         _mm_store_si128(half + kTile, _mm256_extracti128_si256(q, 1));
       }
       for (int h = 0; h < kHalves; ++h) {
-        to.factors[kHalves * g + h][i] = F::scale(block, (kUnpacks ? 0 : v * kHalves) + h);
+        to.factors[kHalves * g + h][i] = F::scale(block, (kUnpacksFirst<F> ? 0 : v * kHalves) + h);
       }
       if constexpr (F::kHasMin) to.minima[g][i] = F::min(block);
     }
