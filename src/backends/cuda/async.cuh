@@ -52,26 +52,6 @@ __device__ inline void copy_box(void* to, const CUtensorMap* map, int column, in
       : "memory");
 }
 
-// All blocks of the cluster, threads that have ended aside.
-__device__ inline void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
-}
-// Reads the shared memory of a block of the cluster, at an address of this block's.
-__device__ inline float4 load_from_cluster(uint32_t shared_address, uint32_t block) {
-  float4 v;
-  asm volatile(
-      "{\n"
-      ".reg .b32 there;\n"
-      "mapa.shared::cluster.u32 there, %4, %5;\n"
-      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];\n"
-      "}\n"
-      : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-      : "r"(shared_address), "r"(block)
-      : "memory");
-  return v;
-}
-
 __device__ inline void wgmma_fence() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }

@@ -33,44 +33,19 @@ inline Status check_launch(const char* op) {
 // runs, so every kernel calls wait_for_inputs() before it touches what another has written, and
 // may_start_next() as soon as its blocks are all running.
 template <typename... Parameters, typename... Arguments>
-Status launch_clusters(const char* what, void (*kernel)(Parameters...), dim3 grid, int cluster,
-                       int threads, size_t shared_bytes, cudaStream_t stream,
-                       const Arguments&... arguments) {
-  cudaLaunchAttribute attributes[2]{};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {1, 1, static_cast<unsigned>(cluster)};
+Status launch(const char* what, void (*kernel)(Parameters...), dim3 grid, int threads,
+              size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  config.attrs = attributes;
-  config.numAttrs = cluster > 1 ? 2 : 1;
-  return check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), what);
-}
-
-template <typename... Parameters, typename... Arguments>
-Status launch(const char* what, void (*kernel)(Parameters...), dim3 grid, int threads,
-              size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
-  return launch_clusters(what, kernel, grid, 1, threads, shared_bytes, stream, arguments...);
-}
-
-// How many clusters of `size` blocks, along the grid's last dimension, run at a time.
-template <typename... Parameters>
-cudaError_t count_clusters(int* count, void (*kernel)(Parameters...), int size, int threads,
-                           int shared_bytes) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {1, 1, static_cast<unsigned>(size)};
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(1, 1, static_cast<unsigned>(size));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.attrs = &attribute;
   config.numAttrs = 1;
-  return cudaOccupancyMaxActiveClusters(count, reinterpret_cast<const void*>(kernel), &config);
+  return check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), what);
 }
 
 __device__ inline void wait_for_inputs() {

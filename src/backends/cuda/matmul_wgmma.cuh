@@ -3,9 +3,9 @@
 // bfloat16, straight into the matrix units as first operand: no shared memory and no unpacked copy
 // anywhere. Activations come through shared memory by the copy engine, one warp feeding a ring of
 // stages of 128 columns; groups of four warps multiply, one unpacking while the other's products
-// run. Where there are fewer blocks than multiprocessors the columns are split among the blocks of
-// a cluster, each of which adds up its share of the tile from all of them, in their order, so that
-// results do not depend on timing.
+// run. Where there are fewer blocks than multiprocessors the columns are split among several,
+// all of which run at a time; each adds up its share of the tile from all of them, in their order,
+// so that results do not depend on timing.
 #pragma once
 
 #include "backends/cuda/async.cuh"
@@ -46,11 +46,13 @@ struct BlockPlace {
 
 struct Splits {
   int row_blocks, token_blocks;
-  int count;  // blocks of a cluster, along the grid's last dimension
+  int count;         // along the grid's last dimension
+  float4* partials;  // [tiles, count, kTiles * kN / 8, threads that multiply]
+  int* counters;     // [tiles], zero
 };
 
-inline constexpr int kSplitsMax = 8;  // blocks of a cluster
-// What adding the parts up costs, in tiles and units.
+inline constexpr int kSplitsMax = 8;
+// What meeting and adding the parts up costs, in tiles and units.
 inline constexpr double kWorkOfAdding = 3;
 
 template <int kConsumers>
@@ -130,6 +132,23 @@ struct Consumer {
     next_stage();
   }
 };
+
+// Waits until all blocks of a tile, which run at the same time, have come here with what they
+// wrote. The last to leave makes the counter zero again.
+template <int kConsumers>
+__device__ void meet(int* counter, int count, int thread) {
+  __threadfence();
+  consumers_sync<kConsumers>();
+  if (thread == 0) {
+    atomicAdd(counter, 1);
+    int arrived = 0;
+    while (arrived < count) {
+      asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(arrived) : "l"(counter) : "memory");
+    }
+    if (atomicAdd(counter, 1) == 2 * count - 1) *counter = 0;
+  }
+  consumers_sync<kConsumers>();
+}
 
 // Value i of eight-token group j of lane 4 g + t is row g + 8 (i / 2), token 8 j + 2 t + i % 2.
 // What is added to is read sixteen values at a time: one by one, each would wait for the one
@@ -325,18 +344,21 @@ __global__ void __launch_bounds__(MatMulShape<kN, kTiles>::kThreads, 1)
     }
     return;
   }
-  // Sums go where the activations were; block z of the cluster adds up groups z, z + count, ...
-  consumers_sync<Shape::kConsumers>();
-  auto* sums = reinterpret_cast<float4*>(stages) + 32 * consumer_warp + lane;
+  // Block z of the tile adds up groups z, z + count, ... of all its blocks.
+  constexpr int kPartial = kTiles * (kN / 8) * Shape::kConsumers;
+  const int thread = 32 * consumer_warp + lane;
+  float4* sums = splits.partials + int64_t{blockIdx.x} * splits.count * kPartial + thread;
+  float4* mine = sums + int64_t{blockIdx.z} * kPartial;
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
     for (int j = 0; j < kN / 8; ++j) {
       const float* acc = consumer.acc[i] + 4 * j;
-      sums[(i * (kN / 8) + j) * Shape::kConsumers] = {acc[0], acc[1], acc[2], acc[3]};
+      __stcg(mine + (i * (kN / 8) + j) * Shape::kConsumers,
+             make_float4(acc[0], acc[1], acc[2], acc[3]));
     }
   }
-  cluster_sync();
+  meet<Shape::kConsumers>(splits.counters + blockIdx.x, splits.count, thread);
   constexpr int kShare = kN / 16;  // groups of a block, of two or more
   const int rank = static_cast<int>(blockIdx.z);
   float values[kTiles][kShare][4] = {};
@@ -347,9 +369,7 @@ __global__ void __launch_bounds__(MatMulShape<kN, kTiles>::kThreads, 1)
       for (int n = 0; n < kShare; ++n) {
         const int j = rank + n * splits.count;
         if (j >= kN / 8) continue;
-        const float4 v =
-            load_from_cluster(shared_address(sums + (i * (kN / 8) + j) * Shape::kConsumers),
-                              static_cast<uint32_t>(split));
+        const float4 v = __ldcg(sums + split * kPartial + (i * (kN / 8) + j) * Shape::kConsumers);
         values[i][n][0] += v.x;
         values[i][n][1] += v.y;
         values[i][n][2] += v.z;
@@ -365,7 +385,6 @@ __global__ void __launch_bounds__(MatMulShape<kN, kTiles>::kThreads, 1)
     write_groups<Source::kGated>(*part[i], p, part_tile[i], token0 + 8 * rank, token_end,
                                  8 * splits.count, lane, values[i]);
   }
-  cluster_sync();  // until nobody reads this block's sums
 }
 
 // How a product is cut: over how many blocks its columns, and what the busiest multiprocessor then
@@ -383,7 +402,6 @@ Result<Cut> cut_product(Context& context, const Product& p) {
   static const cudaError_t configured = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Shape::kSharedBytes);
   TRY(check(configured, "matmul: shared memory"));
-  static int clusters_at_once[kSplitsMax + 1] = {};  // of a size
   const int blocks =
       (p.num_row_tiles + Shape::kRowTiles - 1) / Shape::kRowTiles * ((p.tokens + kN - 1) / kN);
   const int units = 2 * p.parts[0].weight.num_tiles;
@@ -394,14 +412,7 @@ Result<Cut> cut_product(Context& context, const Product& p) {
            .work = (blocks + context.num_sms - 1) / context.num_sms * units * tile_work};
   const bool may_split = Shape::kSplits && !context.batch_invariant;
   for (int count = 2; may_split && count <= kSplitsMax && 2 * count <= units; ++count) {
-    if (blocks * count > context.num_sms) break;
-    int& at_once = clusters_at_once[count];
-    if (at_once == 0) {
-      TRY(check(count_clusters(&at_once, kernel, count, Shape::kThreads, Shape::kSharedBytes),
-                "matmul: asking for clusters"));
-      if (at_once == 0) at_once = -1;  // none of that size
-    }
-    if (at_once < blocks) continue;
+    if (blocks * count > context.num_sms || blocks > Context::kCounters) break;
     const double work = (units + count - 1) / count * tile_work + kWorkOfAdding;
     if (work < best.work) best = {.splits = count, .work = work};
   }
@@ -413,13 +424,20 @@ Status launch_cut(Context& context, const Product& p, const Cut& cut) {
   using Shape = MatMulShape<kN, kTiles>;
   const CUtensorMap map = TRY(
       map_rows(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.x, p.k_padded, p.tokens, 2 * p.k_padded, kN));
-  const Splits splits{.row_blocks = (p.num_row_tiles + Shape::kRowTiles - 1) / Shape::kRowTiles,
-                      .token_blocks = (p.tokens + kN - 1) / kN,
-                      .count = cut.splits};
-  const dim3 grid(static_cast<unsigned>(splits.row_blocks * splits.token_blocks), 1,
-                  static_cast<unsigned>(cut.splits));
-  return launch_clusters("matmul", matmul_wgmma<Source, kN, kTiles>, grid, cut.splits,
-                         Shape::kThreads, Shape::kSharedBytes, context.stream, p, map, splits);
+  Splits splits{.row_blocks = (p.num_row_tiles + Shape::kRowTiles - 1) / Shape::kRowTiles,
+                .token_blocks = (p.tokens + kN - 1) / kN,
+                .count = cut.splits,
+                .partials = nullptr,
+                .counters = reinterpret_cast<int*>(context.counters)};
+  const int blocks = splits.row_blocks * splits.token_blocks;
+  if (cut.splits > 1) {
+    const size_t sums = static_cast<size_t>(blocks * cut.splits * kTiles * (kN / 8)) *
+                        static_cast<size_t>(Shape::kConsumers);
+    splits.partials = reinterpret_cast<float4*>(TRY(context.partials.get(sums * sizeof(float4))));
+  }
+  const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(cut.splits));
+  return launch("matmul", matmul_wgmma<Source, kN, kTiles>, grid, Shape::kThreads,
+                Shape::kSharedBytes, context.stream, p, map, splits);
 }
 
 template <typename Source, int kN>
