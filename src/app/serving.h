@@ -22,12 +22,15 @@
 
 namespace realm {
 
-// A model to serve: "name=path", or a path alone, which names itself.
+// A model to serve: "name=path", "name,alias,...=path", or a path alone, which names itself.
 struct ModelToServe {
   std::string name;
   std::string path;  // empty: the embedded realm-tiny
+  std::vector<std::string> aliases = {};
 };
 ModelToServe parse_model_to_serve(const std::string& text);
+// Those of one file together: the first one's name, the others' as its aliases.
+std::vector<ModelToServe> each_file_once(const std::vector<ModelToServe>& models);
 
 struct ServingOptions {
   std::vector<ModelToServe> models;
@@ -37,6 +40,8 @@ struct ServingOptions {
   double gpu_memory = 0.9;   // share of a GPU's that a model may take
   int64_t max_queued = 1024;
   int64_t step_tokens = 0;  // 0: see the setting
+  double step_stretch = 2;
+  std::chrono::milliseconds step_floor{10};
   server::ListenOptions listen;
   std::optional<server::ListenOptions> admin;  // none: nothing is administered while it runs
   std::string store_path;                      // empty: no tenants, no keys, no ledger
@@ -61,6 +66,13 @@ class RetiredModels final : public server::Ticked {
 
  private:
   std::vector<std::shared_ptr<server::ServedModel>> models_;  // the admin loop's thread's
+};
+
+// A beginning of prompts whose cached pages all tenants share, because the operator says so.
+struct PublishedPrefix {
+  std::string name;
+  std::shared_ptr<server::ServedModel> model;
+  std::vector<Token> tokens;
 };
 
 class Serving {
@@ -91,6 +103,9 @@ class Serving {
   server::AdminActions admin_actions();
   Result<std::string> change_models(const AdminRequest& request);
   Result<std::string> load_named(const AdminRequest& request);
+  Result<std::string> unload_named(const std::string& name);
+  Result<std::string> change_prefixes(const AdminRequest& request);
+  Result<std::string> publish_prefix(const AdminRequest& request);
 
   ServingOptions options_;
   std::shared_ptr<SharedPool> pool_;  // of all models
@@ -103,6 +118,7 @@ class Serving {
   std::unique_ptr<server::Router> router_;
   std::unique_ptr<server::HttpServer> http_;
   RetiredModels retired_;
+  std::vector<PublishedPrefix> prefixes_;  // the admin loop's thread's
   std::unique_ptr<server::IoLoop> admin_loop_;
   std::unique_ptr<server::AdminApplication> admin_;
   std::unique_ptr<server::HttpServer> admin_http_;

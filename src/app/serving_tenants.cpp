@@ -1,18 +1,15 @@
 // The parts of Serving that keep tenants apart: the store, quotas on their way to the schedulers,
-// the admin listener, models loaded and unloaded at run time.
+// the admin listener.
 #include <spdlog/spdlog.h>
 
 #include <boost/asio/ip/address.hpp>
-#include <boost/json/parse.hpp>
 
 #include "app/http_client.h"
 #include "app/serving.h"
 #include "base/clock.h"
-#include "base/json_writer.h"
 #include "server/tenancy/server_state.h"
 
 namespace realm {
-namespace json = boost::json;
 
 namespace {
 
@@ -40,12 +37,6 @@ std::unique_ptr<SpanExporter> make_exporter(const std::string& endpoint) {
   SpanExporterOptions options;
   options.service_version = REALM_VERSION;
   return std::make_unique<SpanExporter>(send, options);
-}
-
-void write_model(JsonWriter& json, const server::ServedModel& model) {
-  json.begin_object().text("name", model.id).text("architecture", model.architecture);
-  json.text("quantization", model.quantization).integer("context", model.context);
-  json.integer("size_bytes", model.size_bytes).integer("loaded_s", model.created_s).end_object();
 }
 
 }  // namespace
@@ -120,7 +111,10 @@ Status Serving::listen() {
 server::AdminActions Serving::admin_actions() {
   server::AdminActions actions;
   actions.metrics = api_->metrics;
-  actions.models = [this](const AdminRequest& request) { return change_models(request); };
+  actions.models = [this](const AdminRequest& request) {
+    const bool is_prefix = request.target.starts_with("/admin/prefixes");
+    return is_prefix ? change_prefixes(request) : change_models(request);
+  };
   if (tenancy_ == nullptr) return actions;
   actions.administer = [this](const AdminRequest& request) -> Result<std::string> {
     std::string answer = TRY(administer(tenancy_->store(), request, unix_ms_now()));
@@ -129,53 +123,6 @@ server::AdminActions Serving::admin_actions() {
     return answer;
   };
   return actions;
-}
-
-Result<std::string> Serving::load_named(const AdminRequest& request) {
-  json::error_code failed;
-  const json::value body = json::parse(request.body, failed);
-  const auto field = [&](const char* name) -> const json::value* {
-    const json::value* value = body.is_object() ? body.get_object().if_contains(name) : nullptr;
-    return value != nullptr && value->is_string() ? value : nullptr;
-  };
-  const json::value* path = field("path");
-  if (failed || path == nullptr) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "the body must be a JSON object with 'path', the model's file, and may have "
-                 "'name'"};
-  }
-  ModelToServe wanted = parse_model_to_serve(std::string(path->get_string()));
-  if (const json::value* name = field("name")) wanted.name = std::string(name->get_string());
-  if (wanted.name.empty()) return Error{ErrorCode::kInvalidArgument, "name must not be empty"};
-  if (models_.find(wanted.name) != nullptr) {
-    return Error{ErrorCode::kInvalidArgument, "there is a model '" + wanted.name + "' already"};
-  }
-  const auto model = TRY(load(wanted));
-  TRY(models_.add(model));
-  if (tenancy_ != nullptr) apply_policies(*tenancy_->directory().snapshot());
-  JsonWriter out;
-  write_model(out, *model);
-  return out.str();
-}
-
-Result<std::string> Serving::change_models(const AdminRequest& request) {
-  constexpr std::string_view kOne = "/admin/models/";
-  JsonWriter out;
-  if (request.method == "POST") return load_named(request);
-  if (request.method == "DELETE") {
-    const std::string name =
-        server::decode_percent(std::string_view(request.target).substr(kOne.size()));
-    auto removed = name.empty() ? nullptr : models_.remove(name);
-    if (removed == nullptr) {
-      return Error{ErrorCode::kNotFound, "there is no model '" + name + "'"};
-    }
-    retired_.add(std::move(removed));
-    spdlog::info("model '{}' is unloaded once its requests have ended", name);
-    return out.begin_object().text("removed", name).end_object().str();
-  }
-  out.begin_object().key("models").begin_array();
-  for (const auto& model : models_.all()) write_model(out, *model);
-  return out.end_array().end_object().str();
 }
 
 }  // namespace realm

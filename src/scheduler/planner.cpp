@@ -1,12 +1,21 @@
 #include "scheduler/planner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/check.h"
 
 namespace realm {
 namespace {
+
+// Over how long service is "of late".
+constexpr double kRecentSeconds = 10;
+constexpr double kRecencyMax = 1e100;
+constexpr double kLightPart = 2;
+// For so long from its start a light tenant's prompt goes before the streams of those served more:
+// most prompts are done by then, and nobody's stream stands still for longer.
+constexpr double kRushSeconds = 1;
 
 Error too_long(const char* what, int64_t have, int64_t most, const char* unit) {
   return Error{ErrorCode::kInvalidArgument, std::string(what) + " has " + std::to_string(have) +
@@ -256,6 +265,7 @@ const StepPlan& Planner::plan(const StepPace& pace) {
   plan_.streams = plan_.prefill_tokens = 0;
   ++plan_number_;
   drop_ended_from_running();
+  find_light_tenants();
   grow_streams();
   start_requests();
   drop_ended_from_running();
@@ -263,7 +273,25 @@ const StepPlan& Planner::plan(const StepPace& pace) {
   return plan_;
 }
 
+void Planner::find_light_tenants() {
+  recency_ = std::exp((now_ - recency_epoch_) / kRecentSeconds);
+  if (recency_ > kRecencyMax) {
+    for (const auto& [id, entry] : tenants_) entry->recent /= recency_;
+    recency_ = 1;
+    recency_epoch_ = now_;
+  }
+  double most = 0;
+  for (const Tenant* entry : active_) most = std::max(most, entry->recent);
+  for (Tenant* entry : active_) entry->is_light = kLightPart * entry->recent < most;
+}
+
+bool Planner::may_rush(const LiveRequest& request) const {
+  return options_.burst > 0 && !limits_.whole_prompts && request.num_to_run() > 1 &&
+         request.generated == 0 && now_ - request.started_at < kRushSeconds;
+}
+
 void Planner::fill_work(const StepPace& pace) {
+  streams_.clear();
   prefills_.clear();
   const auto ready = [](const LiveRequest& request) {
     return request.request.constraint == nullptr || request.request.constraint->ready();
@@ -273,22 +301,32 @@ void Planner::fill_work(const StepPace& pace) {
     if (request->in_prefill()) {
       prefills_.push_back(request);
     } else if (ready(*request)) {
-      add_work(*request, 1);
-      ++plan_.streams;
+      streams_.push_back(request);
     }
   }
-  if (prefills_.empty()) return;
   std::sort(prefills_.begin(), prefills_.end(), [](const LiveRequest* a, const LiveRequest* b) {
-    if (a->tenant != b->tenant && a->tenant->service != b->tenant->service) {
-      return a->tenant->service < b->tenant->service;
+    if (a->tenant != b->tenant && a->tenant->recent != b->tenant->recent) {
+      return a->tenant->recent < b->tenant->recent;
     }
     return EarlierRequest()(a, b);
   });
+  const Tenant* rushing =
+      !prefills_.empty() && may_rush(*prefills_.front()) ? prefills_.front()->tenant : nullptr;
+  const auto sits_out = [&](const LiveRequest& request) {
+    return rushing != nullptr && kLightPart * rushing->recent < request.tenant->recent;
+  };
+  for (LiveRequest* request : streams_) {
+    if (sits_out(*request)) continue;
+    add_work(*request, 1);
+    ++plan_.streams;
+  }
+  if (prefills_.empty()) return;
   int64_t left = pace.prefill_tokens(plan_.streams, limits_.max_step_tokens - plan_.streams);
   for (LiveRequest* request : prefills_) {
     int64_t count = std::min(left, request->num_to_run());
     if (count == request->num_to_run() && request->wants_token() && !ready(*request)) --count;
     if (count <= 0 || (limits_.whole_prompts && count < request->num_to_run())) continue;
+    if (sits_out(*request)) continue;
     add_work(*request, count);
     plan_.prefill_tokens += count;
     left -= count;

@@ -12,6 +12,12 @@
 // nobody starves. When pages run out, the most-served tenant's latest request gives back its pages
 // and waits to be recomputed (its full pages usually are still in the prefix cache); a tenant that
 // holds less than its share of slots or pages takes from those above theirs in the same way.
+//
+// Counters alone would let a tenant that sends a little wait behind its own last prompt beside one
+// that sends all it can: the counter is lifted when it comes back and charged ahead. So a tenant
+// that was served less than half as much of late as another is light: it may be ahead in service by
+// `burst` (which bounds what it can gain), and for the first second of its prompts the other's
+// streams sit out.
 // Recomputing, and not swapping pages to the host: the prefix cache makes most of it a look-up, a
 // step's spare room for prompts is there anyway, and there is no second memory to size and police.
 #pragma once
@@ -41,6 +47,9 @@ struct PlannerOptions {
   double generated_token_cost = 2;
   // A class of priority is worth so many seconds of waiting.
   double aging_seconds = 10;
+  // What a light tenant may be ahead of the others in service, in cost. 0: nothing, and its prompts
+  // are as others'.
+  double burst = 4096;
 };
 
 struct StepPlan {
@@ -113,7 +122,15 @@ class Planner {
 
   Tenant& tenant(TenantId id);
   void lift(Tenant& tenant);
-  void charge(Tenant& tenant, double cost) { tenant.service += cost / tenant.policy.weight; }
+  void charge(Tenant& tenant, double cost) {
+    tenant.service += cost / tenant.policy.weight;
+    tenant.recent += cost / tenant.policy.weight * recency_;
+  }
+  void find_light_tenants();
+  // The service by which tenants stand in line.
+  double standing(const Tenant& tenant) const {
+    return tenant.service - (tenant.is_light ? options_.burst / tenant.policy.weight : 0);
+  }
   void leave_waiting(LiveRequest& request);
   void enter_waiting(LiveRequest& request);
   void leave_running(LiveRequest& request, bool keep_computed);
@@ -145,6 +162,7 @@ class Planner {
   PrefixCache::Space space_of(const LiveRequest& request) const;
 
   void fill_work(const StepPace& pace);
+  bool may_rush(const LiveRequest& request) const;
   void add_work(LiveRequest& request, int64_t count);
   void keep_computed_pages(LiveRequest& request);
   void take_token(LiveRequest& request, const Sampled& sampled);
@@ -160,7 +178,9 @@ class Planner {
   std::unordered_map<TenantId, std::unique_ptr<Tenant>> tenants_;
   std::vector<Tenant*> active_;           // with waiting or running requests
   const Tenant* last_waiting_ = nullptr;  // the last tenant whose queue became empty
-  std::vector<LiveRequest*> running_;     // in order of start; may hold ended ones within a call
+  // What service now counts in Tenant::recent: it grows with time instead of the sums shrinking.
+  double recency_ = 1, recency_epoch_ = 0;
+  std::vector<LiveRequest*> running_;  // in order of start; may hold ended ones within a call
   int64_t num_running_ = 0;
   int64_t num_paused_ = 0;  // of the running ones, when the plan began
   std::set<std::pair<double, RequestId>> deadlines_;
@@ -168,7 +188,7 @@ class Planner {
 
   StepPlan plan_;
   uint64_t plan_number_ = 0;
-  std::vector<LiveRequest*> prefills_;
+  std::vector<LiveRequest*> streams_, prefills_;
   std::vector<PlannedToken> tokens_;
   std::vector<std::unique_ptr<LiveRequest>> ended_;
   std::vector<TenantId> left_queue_;

@@ -66,9 +66,10 @@ LiveRequest* Planner::paused_of(const Tenant* only) const {
 }
 
 LiveRequest* Planner::page_victim(const Tenant* only) const {
-  const auto gives_way_before = [](const LiveRequest* a, const LiveRequest* b) {
+  const auto gives_way_before = [this](const LiveRequest* a, const LiveRequest* b) {
     if (a->paused != b->paused) return a->paused;
-    if (a->tenant->service != b->tenant->service) return a->tenant->service > b->tenant->service;
+    const double a_stands = standing(*a->tenant), b_stands = standing(*b->tenant);
+    if (a_stands != b_stands) return a_stands > b_stands;
     return EarlierRequest()(b, a);
   };
   LiveRequest* victim = nullptr;
@@ -97,7 +98,9 @@ Tenant* Planner::next_tenant() const {
   for (Tenant* tenant : active_) {
     if (tenant->waiting.empty() || tenant->passed_over_in == plan_number_) continue;
     if (tenant->running >= tenant->policy.max_running && paused_of(tenant) == nullptr) continue;
-    const auto key = [](const Tenant* t) { return std::tuple(t->service, t->running, t->id); };
+    const auto key = [this](const Tenant* t) {
+      return std::tuple(standing(*t), t->running, t->id);
+    };
     if (next == nullptr || key(tenant) < key(next)) next = tenant;
   }
   return next;
@@ -237,7 +240,7 @@ LiveRequest* Planner::displaced_by(const Tenant& taker, int64_t Tenant::*resourc
   if (static_cast<double>(taker.*resource + amount) > share_of(taker)) return nullptr;
   const Tenant* most = nullptr;
   for (const Tenant* other : active_) {
-    if (other == &taker || other->service <= taker.service) continue;
+    if (other == &taker || standing(*other) <= standing(taker)) continue;
     if (static_cast<double>(other->*resource) <= share_of(*other)) continue;
     const auto excess = [&](const Tenant* t) {
       return static_cast<double>(t->*resource) / t->policy.weight;

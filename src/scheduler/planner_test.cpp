@@ -326,6 +326,36 @@ TEST(Planner, AGreedyTenantGivesUpSlotsAtOnce) {
   }
 }
 
+// A tenant that sends a little is not to notice one that sends all it can.
+TEST(Planner, ALightTenantsPromptsWaitForNobody) {
+  Bench bench(limits(8, 100));
+  for (int i = 0; i < 200; ++i) bench.add(1, 90, 400);
+  for (int i = 0; i < 300; ++i) bench.step();
+  std::vector<RequestId> light;
+  for (int i = 0; i < 3; ++i) {
+    // One after the other: each stands behind what the last was charged, but for the burst.
+    light.push_back(bench.add(2, 350, 2));
+    for (int step = 0; step < 5; ++step) bench.step();
+    EXPECT_EQ(bench.ended.count(light.back()), 1u) << "a prompt in four steps of 100, and a token";
+    for (int step = 0; step < 40; ++step) bench.step();
+  }
+  EXPECT_LT(bench.service(2), bench.service(1));
+
+  // A long one holds the others' streams up for a second at most (100 steps) and gets on after it.
+  Bench other(limits(8, 20));
+  for (int i = 0; i < 20; ++i) other.add(1, 20, 4000);
+  for (int i = 0; i < 1000; ++i) other.step();
+  const double before = other.service(1);
+  const RequestId slow = other.add(2, 3000, 1);
+  for (int i = 0; i < 90; ++i) other.step();
+  EXPECT_EQ(other.service(1), before);
+  for (int i = 0; i < 60; ++i) other.step();
+  EXPECT_GT(other.service(1), before);
+  EXPECT_EQ(other.ended.count(slow), 0u);
+  for (int i = 0; i < 200; ++i) other.step();
+  EXPECT_EQ(other.ended.count(slow), 1u);
+}
+
 TEST(Planner, PrioritiesCountWithinATenantAndFade) {
   Bench bench(limits(1));
   const RequestId running = bench.add(1, 10, 3);

@@ -33,7 +33,7 @@ class Scheduler::Loop {
             runner_->limits(), runner_->pages(),
             {.prefix_cache = options_.prefix_cache, .default_policy = options_.default_policy}),
         num_pages_(runner_->pages().num_pages()),
-        pace_(options_.max_step_stretch),
+        pace_(options_.max_step_stretch, options_.step_floor_seconds),
         thread_([this] { run(); }) {}
 
   ~Loop() { stop(); }

@@ -17,7 +17,9 @@ constexpr int64_t kMeasureAgain = 64;
 // Steps vary; aiming at the limit itself would pass it half the time.
 constexpr double kMargin = 0.85;
 
+// A step that the machine's other work held up says little: it counts as twice what was thought.
 void learn(double& estimate, double value) {
+  if (estimate > 0) value = std::min(value, 2 * estimate);
   estimate = estimate == 0 ? value : estimate + kNewest * (value - estimate);
 }
 
@@ -37,7 +39,9 @@ int64_t StepPace::prefill_tokens(int64_t streams, int64_t limit) const {
   if (alone.seconds == 0 || alone.mixed_since >= kMeasureAgain) return 0;
   const double per_token = per_token_mixed_ > 0 ? per_token_mixed_ : per_token_alone_;
   if (per_token == 0) return std::min(kLeastTokens, limit);
-  const double room = (stretch_ - 1) * kMargin * alone.seconds / per_token;
+  const double seconds =
+      std::max((stretch_ - 1) * kMargin * alone.seconds, floor_seconds_ - alone.seconds);
+  const double room = seconds / per_token;
   return std::clamp(static_cast<int64_t>(std::min(room, 1e9)), std::min(kLeastTokens, limit),
                     limit);
 }

@@ -1,7 +1,8 @@
 // How many prompt tokens a step may hold beside running streams, learned from the steps so far: a
-// mixed step shall last at most so many times as long as one of the streams' tokens alone. The
-// scheduler's thread feeds it measured times; the planner only asks, so that planning stays a
-// function of state.
+// mixed step shall last at most so many times as long as one of the streams' tokens alone, or as
+// long as nobody minds: where streams' steps are of a millisecond, chunks of a few tokens would
+// make prompts several times slower. The scheduler's thread feeds it measured times; the planner
+// only asks, so that planning stays a function of state.
 #pragma once
 
 #include <array>
@@ -11,8 +12,9 @@ namespace realm {
 
 class StepPace {
  public:
-  // stretch > 1. An infinite one never limits.
-  explicit StepPace(double stretch) : stretch_(stretch) {}
+  // stretch > 1. An infinite one never limits. A mixed step may last `floor_seconds` in any case.
+  explicit StepPace(double stretch, double floor_seconds = 0)
+      : stretch_(stretch), floor_seconds_(floor_seconds) {}
 
   // Tokens of prompts beside `streams` tokens of running streams; `limit` at most. 0: run this step
   // without, to learn what the streams alone cost.
@@ -27,7 +29,7 @@ class StepPace {
     double seconds = 0;       // a step of so many streams without prefill; 0: not met yet
     int64_t mixed_since = 0;  // steps with prefill since it was last measured
   };
-  double stretch_;
+  double stretch_, floor_seconds_;
   std::array<Alone, kBuckets> alone_ = {};  // by number of streams
   double per_token_mixed_ = 0;              // of prompt tokens beside streams
   double per_token_alone_ = 0;

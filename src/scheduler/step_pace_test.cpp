@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 namespace realm {
@@ -35,6 +36,22 @@ TEST(StepPace, KeepsMixedStepsWithinTheStretch) {
     EXPECT_LE(without, 4);
   }
   EXPECT_EQ(pace.prefill_tokens(250, 10), 10);
+}
+
+TEST(StepPace, ShortStepsMayGrowToTheFloor) {
+  StepPace pace(2.0, 0.010);
+  const auto cost = [](int64_t prompt) { return 0.001 + 0.0001 * static_cast<double>(prompt); };
+  pace.observe(1, 0, cost(0));
+  pace.observe(0, 512, cost(512));
+  int64_t prompt = 0;
+  for (int i = 0; i < 50; ++i) {
+    prompt = std::max<int64_t>(pace.prefill_tokens(1, 512), 1);
+    pace.observe(1, prompt, cost(prompt));
+  }
+  EXPECT_NEAR(cost(prompt), 0.010, 0.001);
+  // A step that took a second for reasons of its own is soon forgotten.
+  pace.observe(1, prompt, 1.0);
+  EXPECT_GT(pace.prefill_tokens(1, 512), prompt / 2);
 }
 
 TEST(StepPace, AnInfiniteStretchNeverLimits) {

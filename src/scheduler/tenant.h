@@ -21,6 +21,9 @@ struct Tenant {
   TenantPolicy policy = {};
   // The virtual token counter: cost of all service so far, over the weight.
   double service = 0;
+  // The same of late: older service counts for less (Planner::recency_ has the scale).
+  double recent = 0;
+  bool is_light = false;  // served less than half as much of late as another that wants service
   std::set<LiveRequest*, EarlierRequest> waiting = {};
   int64_t running = 0;
   int64_t pages = 0;

@@ -40,6 +40,20 @@ class LifetimeTest(unittest.TestCase):
             reply = server.request("POST", "/v1/chat/completions", CHAT)
             self.assertEqual((reply.status, reply.json()["error"]["param"]), (400, "model"))
 
+    def test_a_file_of_several_names_is_loaded_once(self):
+        link = self.dir / "link.gguf"
+        link.symlink_to(EMBEDDED)
+        with Server("--ctx", "256", f"one,uno={EMBEDDED}", f"two={link}") as server:
+            for name in ("one", "uno", "two"):
+                reply = server.request("POST", "/v1/chat/completions", {**CHAT, "model": name, "max_tokens": 1})
+                self.assertEqual(reply.json()["model"], "one")
+            # No name is needed where there is one model.
+            self.assertEqual(server.request("POST", "/v1/chat/completions", CHAT).status, 200)
+            listed = [model["id"] for model in server.request("GET", "/v1/models").json()["data"]]
+            self.assertEqual(listed, ["one", "uno", "two"])
+            listed = [model["name"] for model in server.request("GET", "/api/tags").json()["models"]]
+            self.assertEqual(listed, ["one", "uno", "two"])
+
     def test_the_configuration_file_names_models(self):
         config = self.dir / "realm.conf"
         config.write_text(f'model = ["tiny={EMBEDDED}"]\nctx = 256\n')

@@ -61,6 +61,17 @@ class OpenAiTest(ServeTest):
         self.assertEqual(answer.usage.completion_tokens, 2)
         self.assertEqual(self.chat(max_completion_tokens=2).usage.completion_tokens, 2)
 
+    def test_time_limit(self):
+        late = {"timeout_s": 0.001}
+        with self.assertRaises(openai.APIStatusError) as caught:
+            self.chat(max_tokens=1000, extra_body={**late, "ignore_eos": True})
+        self.assertEqual((caught.exception.status_code, caught.exception.code), (504, "timeout"))
+        with self.assertRaises(openai.APIError) as caught:
+            list(self.chat(max_tokens=1000, stream=True, extra_body={**late, "ignore_eos": True}))
+        self.assertEqual(caught.exception.code, "timeout")
+        self.assertIn("Paris", self.chat(extra_body={"timeout_s": 3600}).choices[0].message.content)
+        self.refused(openai.BadRequestError, "timeout_s", extra_body={"timeout_s": 0})
+
     def test_seed(self):
         def texts(seed):
             answer = self.chat(messages=STORY, seed=seed, temperature=1.5, max_tokens=24, n=2)

@@ -1,6 +1,7 @@
 """Tenants on a running server: keys, quotas, the usage ledger, administration, metrics, spans, logs."""
 
 import concurrent.futures
+import http.client
 import http.server
 import json
 import os
@@ -272,37 +273,79 @@ class Administration(TenantTest):
             self.assertEqual(self.server.request("GET", path, headers=bearer(self.admin)).status, 404,
                              "administration must not be on the public listener")
 
-    def test_models_come_and_go(self):
-        def admin(method, path, body=None):
-            data = None if body is None else json.dumps(body).encode()
-            port = int(self.url.rsplit(":", 1)[1])
-            import http.client
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60 * SLOWER)
-            connection.request(method, path, data, {**bearer(self.admin), "Content-Type": "application/json"})
-            reply = connection.getresponse()
-            text = reply.read()
-            connection.close()
-            return reply.status, json.loads(text)
+    def admin_call(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        port = int(self.url.rsplit(":", 1)[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60 * SLOWER)
+        connection.request(method, path, data, {**bearer(self.admin), "Content-Type": "application/json"})
+        reply = connection.getresponse()
+        text = reply.read()
+        connection.close()
+        return reply.status, json.loads(text)
 
-        key = self.key()
-        names = lambda: [entry["id"] for entry in
-                         self.server.request("GET", "/v1/models", headers=bearer(key)).json()["data"]]
+    def wait_for_key(self, key):
         deadline = time.monotonic() + 20 * SLOWER
         while self.server.request("GET", "/v1/models", headers=bearer(key)).status != 200:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.1)
+
+    def test_models_come_and_go(self):
+        admin = self.admin_call
+        key = self.key()
+        names = lambda: [entry["id"] for entry in
+                         self.server.request("GET", "/v1/models", headers=bearer(key)).json()["data"]]
+        self.wait_for_key(key)
         self.assertEqual(names(), ["realm-tiny"])
         file = serving.ROOT / "assets" / "realm-tiny.Q8_0.gguf"
-        status, made = admin("POST", "/admin/models", {"name": "second", "path": str(file)})
-        self.assertEqual((status, made.get("name")), (200, "second"), made)
-        self.assertEqual(names(), ["realm-tiny", "second"])
+        status, made = admin("POST", "/admin/models", {"name": "second", "aliases": ["other"], "path": str(file)})
+        self.assertEqual((status, made.get("name"), made.get("aliases")), (200, "second", ["other"]), made)
+        self.assertEqual(names(), ["realm-tiny", "second", "other"])
+        for body in ({"path": str(file)}, {"name": "third", "path": str(file)}, {"name": "x"}, {"path": 1},
+                     {"path": "x.gguf", "aliases": [1]}, {"path": "x.gguf", "alias": "y"}):
+            self.assertEqual(admin("POST", "/admin/models", body)[0], 400, body)
         self.assertEqual(admin("POST", "/admin/models", {"name": "second", "path": str(file)})[0], 400)
         self.assertEqual(admin("POST", "/admin/models", {"name": "third", "path": "/nonexistent.gguf"})[0], 404)
         ask = {**ASK, "model": "second"}
         self.assertEqual(self.server.request("POST", "/v1/chat/completions", ask, bearer(key)).status, 200)
+        self.assertEqual(self.server.request("POST", "/v1/chat/completions", {**ask, "model": "other"},
+                                             bearer(key)).json()["model"], "second")
+        limited = self.key("--model", "other")
+        self.wait_for_key(limited)
+        self.assertEqual(self.server.request("POST", "/v1/chat/completions", ask, bearer(limited)).status, 200)
         self.assertEqual(admin("DELETE", "/admin/models/second")[0], 200)
         self.assertEqual(self.server.request("POST", "/v1/chat/completions", ask, bearer(key)).status, 404)
         self.assertEqual(names(), ["realm-tiny"])
+
+
+    def test_prefixes_are_shared_only_once_published(self):
+        admin = self.admin_call
+        system = "You answer politely, briefly and truthfully, and you say so where you do not know. " * 12
+        ask = {"messages": [{"role": "system", "content": system}, {"role": "user", "content": "Hi"}],
+               "max_tokens": 1}
+        keys = []
+        for name in ("one", "two", "three", "four"):
+            self.offline("tenants", "create", name)
+            keys.append(self.key("--tenant", name))
+        self.wait_for_key(keys[-1])
+
+        def cached(key):
+            reply = self.server.request("POST", "/v1/chat/completions", ask, bearer(key))
+            return reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+        self.assertEqual([cached(keys[0]), cached(keys[1])], [0, 0])
+        self.assertGreater(cached(keys[0]), 100, "its own")
+        status, made = admin("POST", "/admin/prefixes", {"name": "polite", "system": system})
+        self.assertEqual(status, 200, made)
+        self.assertEqual(admin("GET", "/admin/prefixes")[1], {"prefixes": [made]})
+        self.assertEqual(cached(keys[2]), 0, "who computes it first")
+        self.assertEqual(cached(keys[3]), made["shared_tokens"])
+        for body in ({"name": "polite", "system": system}, {"name": "x", "system": "short"}, {"name": "x"},
+                     {"name": "x", "system": system, "text": system}, {"system": system},
+                     {"name": "x", "text": system, "model": "none"}, {"name": "x", "text": system, "more": 1}):
+            self.assertEqual(admin("POST", "/admin/prefixes", body)[0], 400, body)
+        self.assertEqual(admin("DELETE", "/admin/prefixes/polite")[0], 200)
+        self.assertEqual(admin("DELETE", "/admin/prefixes/polite")[0], 404)
+        self.assertEqual(admin("GET", "/admin/prefixes")[1], {"prefixes": []})
 
 
 # What the field's dashboards ask for (vLLM's and llama.cpp's names), and our own.

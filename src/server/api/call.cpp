@@ -1,5 +1,6 @@
 #include "server/api/call.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -15,10 +16,16 @@ bool read_body(Call& call, boost::json::object& out) {
   return true;
 }
 
+bool may_use(const Principal& principal, const ServedModel& model) {
+  return principal.may_use(model.id) ||
+         std::any_of(model.aliases.begin(), model.aliases.end(),
+                     [&](const std::string& alias) { return principal.may_use(alias); });
+}
+
 std::shared_ptr<ServedModel> find_model(const ApiContext& api, const Principal& principal,
                                         const std::string& name, std::optional<ApiError>& error) {
   auto model = api.models.find(name);
-  if (model != nullptr && principal.may_use(model->id)) return model;
+  if (model != nullptr && may_use(principal, *model)) return model;
   if (!error) {
     error = name.empty() ? bad_field("model", "model is required: several models are served here")
                          : model_not_found(name.substr(0, 200));

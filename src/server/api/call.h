@@ -40,6 +40,8 @@ using Handler = void (*)(Call& call);
 
 // The body as a JSON object; false: the call has been refused.
 bool read_body(Call& call, boost::json::object& out);
+// By any of the model's names.
+bool may_use(const Principal& principal, const ServedModel& model);
 // The model of that name which this caller may use. Null: `error` says so (404 either way, so that
 // nobody learns of models he may not use).
 std::shared_ptr<ServedModel> find_model(const ApiContext& api, const Principal& principal,

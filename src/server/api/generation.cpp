@@ -180,7 +180,8 @@ Request Generation::request_for(size_t choice) const {
                   .token_text = [&tokenizer](Token token) { return tokenizer.piece(token); },
                   .max_tokens = spec_.max_tokens,
                   .embed = spec_.embed,
-                  .priority = spec_.priority};
+                  .priority = spec_.priority,
+                  .deadline = spec_.deadline};
   request.sampling.seed += choice % per_prompt;
   if (!spec_.ignore_end) {
     request.stop_tokens.assign(tokenizer.eog_tokens().begin(), tokenizer.eog_tokens().end());

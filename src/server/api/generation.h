@@ -3,6 +3,7 @@
 // back through the loop's queue, become text, and reach the endpoint's observer on the I/O thread.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@ struct GenerationSpec {
   bool include_stop = false;  // the stop string is part of the text
   bool ignore_end = false;    // end-of-generation tokens are ordinary ones
   Priority priority = Priority::kNormal;
+  std::optional<std::chrono::steady_clock::time_point> deadline = {};  // then it fails
   std::string cache_salt = {};
   bool cache_prompt = true;
   std::optional<Pooling> embed = {};  // the prompts' vectors and no text

@@ -1,6 +1,7 @@
 #include "server/api/generation_fields.h"
 
 #include <charconv>
+#include <chrono>
 #include <limits>
 
 #include "engine/stop_strings.h"
@@ -12,6 +13,7 @@ namespace json = boost::json;
 
 constexpr int64_t kMaxChoices = 128;
 constexpr size_t kMaxSaltBytes = 256;
+constexpr double kMaxTimeoutSeconds = 86400;
 
 std::optional<Token> token_id(std::string_view text) {
   int64_t id = 0;
@@ -151,6 +153,10 @@ void read_common(FieldReader& fields, GenerationSpec& spec) {
   // Smaller is sooner, as in vLLM.
   const int64_t priority = fields.integer("priority", -1, 1).value_or(0);
   spec.priority = static_cast<Priority>(-priority);
+  if (const auto timeout = fields.number("timeout_s", 0.001, kMaxTimeoutSeconds)) {
+    spec.deadline = std::chrono::steady_clock::now() +
+                    std::chrono::milliseconds(static_cast<int64_t>(*timeout * 1000));
+  }
   // Notes for the operator's side of other servers.
   fields.text("user");
 }

@@ -21,7 +21,7 @@ void list_models(Call& call) {
   JsonWriter json;
   json.begin_object().text("object", "list").key("data").begin_array();
   for (const auto& model : call.api.models.all()) {
-    if (!call.principal.may_use(model->id)) continue;
+    if (!may_use(call.principal, *model)) continue;
     write_model(json, *model, model->id);
     for (const std::string& alias : model->aliases) write_model(json, *model, alias);
   }

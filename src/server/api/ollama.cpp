@@ -201,17 +201,22 @@ void list(Call& call, bool as_running) {
   JsonWriter json;
   json.begin_object().key("models").begin_array();
   for (const auto& model : call.api.models.all()) {
-    if (!call.principal.may_use(model->id)) continue;
-    json.begin_object().text("name", model->id).text("model", model->id);
-    json.integer("size", model->size_bytes).text("digest", model->digest ? model->digest() : "");
-    write_details(json, *model);
-    if (as_running) {
-      json.text("expires_at", "9999-12-31T23:59:59Z").integer("size_vram", 0);
-      json.integer("context_length", model->context);
-    } else {
-      json.text("modified_at", utc_time(model->created_s));
+    if (!may_use(call.principal, *model)) continue;
+    std::vector<std::string> names = model->aliases;
+    names.insert(names.begin(), model->id);
+    if (as_running) names.resize(1);  // it runs once
+    for (const std::string& name : names) {
+      json.begin_object().text("name", name).text("model", name);
+      json.integer("size", model->size_bytes).text("digest", model->digest ? model->digest() : "");
+      write_details(json, *model);
+      if (as_running) {
+        json.text("expires_at", "9999-12-31T23:59:59Z").integer("size_vram", 0);
+        json.integer("context_length", model->context);
+      } else {
+        json.text("modified_at", utc_time(model->created_s));
+      }
+      json.end_object();
     }
-    json.end_object();
   }
   call.respond(json.end_array().end_object().str());
 }

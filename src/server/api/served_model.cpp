@@ -16,13 +16,15 @@ Status ModelSet::add(std::shared_ptr<ServedModel> model) {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names = model->aliases;
   names.push_back(model->id);
-  for (const auto& known : models_) {
-    for (const std::string& name : names) {
-      if (is_called(*known, name)) {
-        return Error{ErrorCode::kInvalidArgument,
-                     "two models would be called '" + name + "': give one another name=PATH"};
-      }
-    }
+  const auto taken = [&](const std::string& name) {
+    return std::count(names.begin(), names.end(), name) > 1 ||
+           std::any_of(models_.begin(), models_.end(),
+                       [&](const auto& known) { return is_called(*known, name); });
+  };
+  for (const std::string& name : names) {
+    if (!taken(name)) continue;
+    return Error{ErrorCode::kInvalidArgument,
+                 "two models would be called '" + name + "': give one another name=PATH"};
   }
   models_.push_back(std::move(model));
   return {};

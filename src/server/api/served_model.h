@@ -22,6 +22,7 @@ namespace realm::server {
 struct ServedModel {
   std::string id;                    // what requests call it
   std::vector<std::string> aliases;  // further names
+  std::string path;                  // of its file; empty: the embedded one
   int64_t created_s = 0;             // when it was loaded, since 1970
   std::string architecture, description;
   std::string quantization;  // "Q8_0"

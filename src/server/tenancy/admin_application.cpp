@@ -22,6 +22,9 @@ constexpr AdminRoute kRoutes[] = {
     {"GET", "/admin/models", kAdmin},
     {"POST", "/admin/models", kAdmin},
     {"DELETE", "/admin/models/{name}", kAdmin},
+    {"GET", "/admin/prefixes", kAdmin},
+    {"POST", "/admin/prefixes", kAdmin},
+    {"DELETE", "/admin/prefixes/{name}", kAdmin},
     {"GET", "/metrics", kMetrics},
 };
 constexpr std::string_view kName = "{name}";
@@ -89,7 +92,8 @@ HttpResponse AdminApplication::answer(const HttpRequest& request) {
   if (route->access == kMetrics) {
     return {.content_type = kMetricsContentType, .body = actions_.metrics()};
   }
-  const bool is_models = request.path.starts_with("/admin/models");
+  const bool is_models =
+      request.path.starts_with("/admin/models") || request.path.starts_with("/admin/prefixes");
   const auto& action = is_models ? actions_.models : actions_.administer;
   if (!action) {
     return error_of({.status = 404, .message = "this server has no store; start it with --store"});
