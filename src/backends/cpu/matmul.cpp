@@ -273,7 +273,8 @@ Status run(Context& context, const MatMul& op) {
           .data = reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]),
           .row_bytes = part.weight.stride[0],
           .num_rows = num_rows,
-          .k = k};
+          .k = k,
+          .more = row + kPanelRows < end};
       auto* kernel_scratch = reinterpret_cast<uint8_t*>(scratch);
       if (is_float(part.weight.dtype)) {
         if (const FloatPanel* panel = prepared.float_panel()) {

@@ -15,8 +15,9 @@ inline constexpr int kTile = 16;  // weight rows or tokens of a tile
 
 // Sixteen weight rows by 256 elements of a format whose blocks have that many. A code times its
 // sub-block's integer scale is one integer of 16 bits, so that one chain of products sums over the
-// whole block. It is split into bytes: value = digits[0] + 256 * digits[1], both signed. Formats
-// whose negated values fit one byte have those in digits[0] and no second one.
+// whole block. It is split into bytes: value = digits[0] + 256 * digits[1], the lower one unsigned,
+// the upper signed. Formats whose negated values fit one byte have those in digits[0], signed, and
+// no second one.
 struct alignas(64) SuperTile {
   int8_t digits[2][4][kTile][64];
   float d[kTile];

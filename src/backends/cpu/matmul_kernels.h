@@ -46,6 +46,7 @@ struct WeightRows {
   int64_t row_bytes;
   int num_rows;
   int64_t k;
+  bool more = false;  // the rows that follow in memory come next on this thread
 };
 
 inline constexpr int kPanelRows = 32;

@@ -55,6 +55,16 @@ struct SuperStep {
   }
 };
 
+// Of two digits the lower one is unsigned.
+template <int kDigits, int kSums, int kTokens>
+REALM_INLINE void multiply_first() {
+  if constexpr (kDigits == 2) {
+    tile_multiply_unsigned<kSums, 4, kTokens>();
+  } else {
+    tile_multiply<kSums, 4, kTokens>();
+  }
+}
+
 template <int kDigits>
 REALM_INLINE void multiply_quarter(const Work& work, const SuperTokens* x,
                                    const SuperStep<kDigits>& step, int quarter) {
@@ -64,12 +74,12 @@ REALM_INLINE void multiply_quarter(const Work& work, const SuperTokens* x,
       kDigits == 2 ? w[step.row_tile].digits[1][quarter][0] : w[1].digits[0][quarter][0];
   tile_load<6>(x[step.token_tile].codes[16 * quarter], 64);
   tile_load<4>(first, 64);
-  tile_multiply<0, 4, 6>();
+  multiply_first<kDigits, 0, 6>();
   tile_load<5>(second, 64);
   tile_multiply<1, 5, 6>();
   if (!step.two) return;
   tile_load<7>(x[step.token_tile + 1].codes[16 * quarter], 64);
-  tile_multiply<2, 4, 7>();
+  multiply_first<kDigits, 2, 7>();
   tile_multiply<3, 5, 7>();
 }
 

@@ -348,8 +348,8 @@ std::vector<float> run_op(Isa isa, int threads, bool accumulate, int64_t tokens,
 // Float weights: the panel's order of summation is that of single rows, at any k.
 TEST(MatMulOp, FloatWeightsGiveTheSameBits) {
   for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const int64_t k : {1, 15, 16, 17, 100, 640}) {
-      for (const int64_t tokens : {1, 4, 5, 6, 7, 13, 23, 24, 40}) {
+    for (const int64_t k : {1, 15, 16, 17, 100, 640, 1100}) {
+      for (const int64_t tokens : {1, 4, 5, 6, 7, 13, 23, 39, 40, 63}) {
         const std::vector<int64_t> rows = {1, 15, 50};
         std::vector<Bytes> weights;
         for (const int64_t n : rows) {

@@ -10,6 +10,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "backends/cpu/dot_float_avx512.h"
 #include "backends/cpu/matmul_avx512.h"
 #include "backends/cpu/transpose_avx512.h"
 
@@ -22,6 +23,7 @@ constexpr int kLanes = 16;   // partial sums of an output
 constexpr int kQuarter = 4;  // of them together
 constexpr int kRows = kPanelRows;
 constexpr int kTileTokens = 12;
+constexpr int64_t kPanelFrom = 40;  // tokens; fewer go to dot_float_avx512.cpp
 
 // Where the elements with k mod 16 == j stand: leaves that are added to each other side by side.
 constexpr int kPlace[kLanes] = {0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15};
@@ -125,13 +127,25 @@ struct alignas(64) Sums {
   float of[kTileTokens][kRows];
 };
 
+// What memory is asked for meanwhile: `bytes` a step, or none.
+struct Ahead {
+  const uint8_t* at;
+  int64_t bytes;
+
+  Ahead after(int64_t steps) const { return {at + steps * bytes, bytes}; }
+};
+
 // One partial sum of each output, on its own (kAdd false) or added to `sums`.
 template <int kTokens, bool kAdd>
-void sum_lane(const float* panel, const float* tile, int64_t steps, Sums& sums) {
+void sum_lane(const float* panel, const float* tile, int64_t steps, const Ahead& ahead,
+              Sums& sums) {
+  const uint8_t* line = ahead.at;
   __m512 acc[kTokens][2];
   for (auto& a : acc) a[0] = a[1] = _mm512_setzero_ps();
 #pragma GCC unroll 2
   for (int64_t i = 0; i < steps; ++i) {
+    _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
+    line += ahead.bytes;
     const __m512 w0 = _mm512_load_ps(panel + i * kRows);
     const __m512 w1 = _mm512_load_ps(panel + i * kRows + 16);
 #pragma GCC unroll 12
@@ -161,13 +175,13 @@ REALM_INLINE void add(Sums& a, const Sums& b, int tokens) {
 
 // The sum of a quarter of the partial sums.
 template <int kTokens>
-void sum_quarter(const float* panel, const float* tile, int64_t k, Sums& sums) {
+void sum_quarter(const float* panel, const float* tile, int64_t k, const Ahead& ahead, Sums& sums) {
   const int64_t w = panel_lane_floats(k), x = tile_lane_floats(k), steps = steps_of(k);
   Sums other;
-  sum_lane<kTokens, false>(panel, tile, steps, sums);
-  sum_lane<kTokens, true>(panel + w, tile + x, steps, sums);
-  sum_lane<kTokens, false>(panel + 2 * w, tile + 2 * x, steps, other);
-  sum_lane<kTokens, true>(panel + 3 * w, tile + 3 * x, steps, other);
+  sum_lane<kTokens, false>(panel, tile, steps, ahead, sums);
+  sum_lane<kTokens, true>(panel + w, tile + x, steps, ahead.after(steps), sums);
+  sum_lane<kTokens, false>(panel + 2 * w, tile + 2 * x, steps, ahead.after(2 * steps), other);
+  sum_lane<kTokens, true>(panel + 3 * w, tile + 3 * x, steps, ahead.after(3 * steps), other);
   add(sums, other, kTokens);
 }
 
@@ -176,9 +190,8 @@ struct TileState {
   Sums even, odd;
 };
 
-void multiply_panel(const float* panel, const std::byte* packed, int64_t num_tokens, int64_t k,
-                    TileState* state) {
-  const auto* tiles = reinterpret_cast<const float*>(packed);
+void multiply_panel(const float* panel, const float* tiles, int64_t num_tokens, int64_t k,
+                    const Ahead& ahead, TileState* state) {
   const int64_t quarter_floats = kQuarter * tile_lane_floats(k);
   for (int quarter = 0; quarter < 4; ++quarter) {
     const float* lanes = panel + quarter * kQuarter * panel_lane_floats(k);
@@ -188,19 +201,22 @@ void multiply_panel(const float* panel, const std::byte* packed, int64_t num_tok
       Sums& half = quarter < 2 ? tile.even : tile.odd;
       Sums second;
       Sums& sums = quarter % 2 == 0 ? half : second;
+      // The first tile's products ask for the rows of the next panel.
+      const Ahead lines =
+          t == 0 ? ahead.after(quarter * kQuarter * steps_of(k)) : Ahead{ahead.at, 0};
       if (count > 8) {
-        sum_quarter<12>(lanes, tiles, k, sums);
+        sum_quarter<12>(lanes, tiles, k, lines, sums);
       } else if (count > 4) {
-        sum_quarter<8>(lanes, tiles, k, sums);
+        sum_quarter<8>(lanes, tiles, k, lines, sums);
       } else {
-        sum_quarter<4>(lanes, tiles, k, sums);
+        sum_quarter<4>(lanes, tiles, k, lines, sums);
       }
       if (quarter % 2 != 0) add(half, second, static_cast<int>(count < 12 ? count : 12));
     }
   }
 }
 
-void multiply(const WeightRows& weights, const std::byte* packed, int64_t num_tokens, float* out,
+void multiply(const WeightRows& weights, const float* packed, int64_t num_tokens, float* out,
               int64_t out_stride, uint8_t* scratch) {
   float* panel = reinterpret_cast<float*>(scratch);
   auto* state = reinterpret_cast<TileState*>(panel + kLanes * panel_lane_floats(weights.k));
@@ -209,7 +225,10 @@ void multiply(const WeightRows& weights, const std::byte* packed, int64_t num_to
                                                           : pack_rows<DType::kBF16>;
   pack(weights, 0, panel);
   pack(weights, 16, panel + 16);
-  multiply_panel(panel, packed, num_tokens, weights.k, state);
+  const int64_t panel_bytes = kRows * weights.row_bytes;
+  const Ahead ahead{weights.data + (weights.more ? panel_bytes : 0),
+                    weights.more ? panel_bytes / (kLanes * steps_of(weights.k)) : 0};
+  multiply_panel(panel, packed, num_tokens, weights.k, ahead, state);
   const auto rows = static_cast<uint32_t>((uint64_t{1} << weights.num_rows) - 1);
   for (int64_t t = 0; t < num_tokens; ++t) {
     const TileState& tile = state[t / kTileTokens];
@@ -229,19 +248,31 @@ const FloatPanel* float_panel() {
       .from = 5,
       .packed_bytes =
           [](int64_t num_tokens, int64_t k) {
+            if (num_tokens < kPanelFrom) return some_tokens_bytes(num_tokens, k);
             return kLanes * num_tiles_of(num_tokens) * tile_lane_floats(k) * int64_t{sizeof(float)};
           },
       .pack =
           [](const float* x, int64_t stride, int64_t num_tokens, int64_t k, int64_t tile,
              std::byte* to) {
-            pack_tokens(x, stride, num_tokens, k, tile, reinterpret_cast<float*>(to));
+            float* floats = reinterpret_cast<float*>(to);
+            if (num_tokens >= kPanelFrom)
+              return pack_tokens(x, stride, num_tokens, k, tile, floats);
+            pack_some_tokens(x, stride, num_tokens, k, tile * kTileTokens, (tile + 1) * kTileTokens,
+                             floats);
           },
       .scratch_bytes =
           [](int64_t num_tokens, int64_t k) {
+            if (num_tokens < kPanelFrom) return some_tokens_scratch_bytes();
             return kLanes * panel_lane_floats(k) * int64_t{sizeof(float)} +
                    num_tiles_of(num_tokens) * int64_t{sizeof(TileState)};
           },
-      .multiply = multiply,
+      .multiply =
+          [](const WeightRows& weights, const std::byte* packed, int64_t num_tokens, float* out,
+             int64_t out_stride, uint8_t* scratch) {
+            const auto* floats = reinterpret_cast<const float*>(packed);
+            const auto run = num_tokens < kPanelFrom ? multiply_some_tokens : multiply;
+            run(weights, floats, num_tokens, out, out_stride, scratch);
+          },
   };
   return &panel;
 }

@@ -50,4 +50,10 @@ REALM_TILE_INLINE void tile_multiply() {
   asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kWeights), "i"(kTokens));
 }
 
+// The same with unsigned weights.
+template <int kSums, int kWeights, int kTokens>
+REALM_TILE_INLINE void tile_multiply_unsigned() {
+  asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kWeights), "i"(kTokens));
+}
+
 }  // namespace realm::cpu::amx

@@ -71,16 +71,19 @@ REALM_INLINE void unpack_step(const uint8_t* block, int step, __m512i scales, in
                        _mm512_ternarylogic_epi32(low_bytes, even, _mm512_slli_epi16(odd, 8), 0xca));
     return;
   }
-  const __m512i q = _mm512_sub_epi8(packed, bias);
-  const __m512i even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(q, 8), 8), scales);
-  const __m512i odd = _mm512_mullo_epi16(_mm512_srai_epi16(q, 8), scales);
-  const __m512i half = _mm512_set1_epi16(128);
-  const __m512i even_up = _mm512_srli_epi16(_mm512_add_epi16(even, half), 8);
-  const __m512i odd_up = _mm512_add_epi16(odd, half);
+  __m512i even, odd;
+  if constexpr (F::kSigned || F::kBias != 0) {
+    const __m512i q = _mm512_sub_epi8(packed, bias);
+    even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(q, 8), 8), scales);
+    odd = _mm512_mullo_epi16(_mm512_srai_epi16(q, 8), scales);
+  } else {
+    even = _mm512_mullo_epi16(_mm512_and_si512(packed, low_bytes), scales);
+    odd = _mm512_mullo_epi16(_mm512_srli_epi16(packed, 8), scales);
+  }
   _mm512_store_si512(to.digits[0][step][row],
                      _mm512_ternarylogic_epi32(low_bytes, even, _mm512_slli_epi16(odd, 8), 0xca));
   _mm512_store_si512(to.digits[1][step][row],
-                     _mm512_ternarylogic_epi32(low_bytes, even_up, odd_up, 0xca));
+                     _mm512_ternarylogic_epi32(low_bytes, _mm512_srli_epi16(even, 8), odd, 0xca));
 }
 
 // The block at byte `at` of each row.
