@@ -32,6 +32,7 @@ struct Options {
   std::string preset = "llama-8b", type = "Q4_K_M", backend = "cuda", directory = "/tmp";
   std::string kv = "f16";
   int layers = 0, steps = 24;
+  bool batch_invariant = false;
   std::vector<Test> tests;
 };
 
@@ -50,6 +51,10 @@ Result<Options> parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
+    if (name == "--batch-invariant") {
+      options.batch_invariant = true;
+      continue;
+    }
     if (!name.starts_with("--")) {
       options.tests.push_back(TRY(parse_test(name)));
       continue;
@@ -76,8 +81,11 @@ Result<Options> parse(int argc, char** argv) {
   return options;
 }
 
-Result<std::unique_ptr<Backend>> make_backend(const std::string& name) {
-  if (name == "cuda") return std::unique_ptr<Backend>(TRY(cuda::CudaBackend::create({})));
+Result<std::unique_ptr<Backend>> make_backend(const Options& options) {
+  if (options.backend == "cuda") {
+    return std::unique_ptr<Backend>(
+        TRY(cuda::CudaBackend::create({.batch_invariant = options.batch_invariant})));
+  }
   return std::unique_ptr<Backend>(TRY(cpu::CpuBackend::create({})));
 }
 
@@ -162,7 +170,7 @@ Status run(int argc, char** argv) {
                                      .seed = 1,
                                      .on_tensor = {}}));
   }
-  const auto backend = TRY(make_backend(options.backend));
+  const auto backend = TRY(make_backend(options));
   const std::shared_ptr<const TensorDirectory> file = TRY(open_gguf(path));
   const auto start = Clock::now();
   const std::shared_ptr<const Model> model = TRY(load_model(file, *backend));

@@ -25,7 +25,7 @@ Result<std::unique_ptr<Backend>> make_backend(const ModelOptions& options, int& 
   }
   // A person who names an instruction set wants the CPU.
   if (options.backend == "cuda" || (options.backend == "auto" && options.cpu_isa.empty())) {
-    auto gpu = cuda::CudaBackend::create({});
+    auto gpu = cuda::CudaBackend::create({.batch_invariant = options.batch_invariant});
     if (gpu.ok()) return std::unique_ptr<Backend>(std::move(gpu).value());
     const ErrorCode code = gpu.error().code;
     const bool absent = code == ErrorCode::kUnavailable || code == ErrorCode::kUnsupported;

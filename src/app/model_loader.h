@@ -29,9 +29,10 @@ struct ModelOptions {
   int64_t context = 0;                    // tokens; 0: default_context()
   std::string kv_type = "f16";            // f32, f16 or q8_0
   std::vector<std::string> lora = {};
-  bool no_mmap = false;        // read the file into memory in place of mapping it
-  bool mlock = false;          // keep the weights from being paged out; the CPU backend alone
-  bool with_tokenizer = true;  // false: for work on token ids that asks nothing of the vocabulary
+  bool batch_invariant = false;  // of the CUDA backend; the CPU's always is
+  bool no_mmap = false;          // read the file into memory in place of mapping it
+  bool mlock = false;            // keep the weights from being paged out; the CPU backend alone
+  bool with_tokenizer = true;    // false: for work on token ids that asks nothing of the vocabulary
 };
 
 struct LoadedModel {

@@ -41,7 +41,7 @@ struct ServingOptions {
   int64_t max_queued = 1024;
   int64_t step_tokens = 0;  // 0: see the setting
   double step_stretch = 2;
-  std::chrono::milliseconds step_floor{10};
+  std::chrono::milliseconds step_floor{5};
   server::ListenOptions listen;
   std::optional<server::ListenOptions> admin;  // none: nothing is administered while it runs
   std::string store_path;                      // empty: no tenants, no keys, no ledger

@@ -73,6 +73,7 @@ struct LiveRequest {
   int64_t computed_pages = 0;   // of the path or beyond, full pages that were run
   int64_t published_pages = 0;  // of the prompt, may be shared by all tenants
   int64_t pages = 0;            // as counted in the tenant's
+  int64_t prefilled = 0;        // tokens run in prefill, again and again where preempted
   int64_t high_water = 0;       // tokens run before a preemption; up to here is recomputing
 
   std::optional<FinishReason> ending = {};  // decided, to be concluded

@@ -17,6 +17,9 @@ constexpr double kLightPart = 2;
 // most prompts are done by then, and nobody's stream stands still for longer.
 constexpr double kRushSeconds = 1;
 
+// A prompt's first tokens, for which StepPace allows more.
+constexpr int64_t kEagerTokens = 512;
+
 Error too_long(const char* what, int64_t have, int64_t most, const char* unit) {
   return Error{ErrorCode::kInvalidArgument, std::string(what) + " has " + std::to_string(have) +
                                                 " " + unit + ", and at most " +
@@ -321,15 +324,20 @@ void Planner::fill_work(const StepPace& pace) {
     ++plan_.streams;
   }
   if (prefills_.empty()) return;
-  int64_t left = pace.prefill_tokens(plan_.streams, limits_.max_step_tokens - plan_.streams);
+  const int64_t room = limits_.max_step_tokens - plan_.streams;
+  int64_t left = pace.prefill_tokens(plan_.streams, room);
+  int64_t left_eager = pace.eager_tokens(plan_.streams, room);
   for (LiveRequest* request : prefills_) {
-    int64_t count = std::min(left, request->num_to_run());
+    const int64_t eager = std::min(left_eager, kEagerTokens - request->prefilled);
+    int64_t count = std::min(std::max(left, eager), request->num_to_run());
     if (count == request->num_to_run() && request->wants_token() && !ready(*request)) --count;
     if (count <= 0 || (limits_.whole_prompts && count < request->num_to_run())) continue;
     if (sits_out(*request)) continue;
     add_work(*request, count);
+    request->prefilled += count;
     plan_.prefill_tokens += count;
     left -= count;
+    left_eager -= count;
   }
 }
 

@@ -22,8 +22,8 @@ struct SchedulerOptions {
   // A step that holds prompt tokens beside running streams may take this many times as long as the
   // streams' tokens alone; its share of prompt tokens shrinks until it does.
   double max_step_stretch = 2.0;
-  // But may last so long in any case: a token every 10 ms is faster than anybody reads.
-  double step_floor_seconds = 0.010;
+  // But may last so long in any case: a token every 5 ms is faster than anybody reads.
+  double step_floor_seconds = 0.005;
   bool prefix_cache = true;
   TenantPolicy default_policy = {};
   // Called on the scheduler's thread after the events of a step went out, so that sinks that only

@@ -3,17 +3,22 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 namespace realm {
 namespace {
 
 // Weight of the newest measurement: a few steps change an estimate, one slow step does not.
 constexpr double kNewest = 0.2;
+constexpr double kForget = 0.02;
 // Progress of the prompt even where the streams' steps leave no room for it.
 constexpr int64_t kLeastTokens = 4;
 // Streams grow longer and their steps slower: every so many steps one without prefill shows how
 // much.
 constexpr int64_t kMeasureAgain = 64;
+// A prompt's first tokens may stretch a step so many times further, but add no more than this.
+constexpr double kEager = 4;
+constexpr double kEagerSeconds = 0.2;
 // Steps vary; aiming at the limit itself would pass it half the time.
 constexpr double kMargin = 0.85;
 
@@ -34,16 +39,53 @@ int StepPace::bucket(int64_t streams) {
 }
 
 int64_t StepPace::prefill_tokens(int64_t streams, int64_t limit) const {
-  if (streams == 0 || std::isinf(stretch_)) return limit;
+  return tokens_within(streams, limit, stretch_, std::numeric_limits<double>::infinity());
+}
+
+int64_t StepPace::eager_tokens(int64_t streams, int64_t limit) const {
+  return std::max(prefill_tokens(streams, limit),
+                  tokens_within(streams, limit, kEager * stretch_, kEagerSeconds));
+}
+
+// A step with these tokens lasts at most `stretch` times as long as without, and `seconds_max`.
+int64_t StepPace::tokens_within(int64_t streams, int64_t limit, double stretch,
+                                double seconds_max) const {
+  if (streams == 0 || std::isinf(stretch)) return limit;
   const Alone& alone = alone_[static_cast<size_t>(bucket(streams))];
   if (alone.seconds == 0 || alone.mixed_since >= kMeasureAgain) return 0;
-  const double per_token = per_token_mixed_ > 0 ? per_token_mixed_ : per_token_alone_;
-  if (per_token == 0) return std::min(kLeastTokens, limit);
-  const double seconds =
-      std::max((stretch_ - 1) * kMargin * alone.seconds, floor_seconds_ - alone.seconds);
-  const double room = seconds / per_token;
-  return std::clamp(static_cast<int64_t>(std::min(room, 1e9)), std::min(kLeastTokens, limit),
-                    limit);
+  const double most = std::min((stretch - 1) * kMargin * alone.seconds, seconds_max);
+  const double room = std::max(most, floor_seconds_ - alone.seconds);
+  int64_t tokens = kLeastTokens;
+  for (int size = size_class(kLeastTokens); size < kSizes; ++size) {
+    const double each = per_token(size);
+    if (each == 0) break;  // nothing is known yet
+    const auto fitting = static_cast<int64_t>(std::min(room / each, 1e9));
+    // Of this size, or it is another size's estimate that counts.
+    if (size_class(fitting) >= size) {
+      tokens = std::max(tokens, std::min(fitting, (int64_t{1} << size) - 1));
+    }
+  }
+  return std::min(tokens, limit);
+}
+
+// 2^(n-1) to 2^n - 1 tokens are of size n.
+int StepPace::size_class(int64_t tokens) {
+  return std::min(static_cast<int>(std::bit_width(static_cast<uint64_t>(tokens))), kSizes - 1);
+}
+
+// A size that was not met costs what the next smaller one does, or the next larger.
+double StepPace::per_token(int size) const {
+  for (int known = size; known >= 0; --known) {
+    if (per_token_mixed_[static_cast<size_t>(known)] > 0) {
+      return per_token_mixed_[static_cast<size_t>(known)];
+    }
+  }
+  for (int known = size + 1; known < kSizes; ++known) {
+    if (per_token_mixed_[static_cast<size_t>(known)] > 0) {
+      return per_token_mixed_[static_cast<size_t>(known)];
+    }
+  }
+  return per_token_alone_;
 }
 
 void StepPace::observe(int64_t streams, int64_t prefill_tokens, double seconds) {
@@ -58,7 +100,12 @@ void StepPace::observe(int64_t streams, int64_t prefill_tokens, double seconds) 
     if (alone.seconds == 0) return;
     // A step faster than thought possible says that prompt tokens cost next to nothing.
     const double extra = std::max(seconds - alone.seconds, seconds * 0.01);
-    learn(per_token_mixed_, extra / static_cast<double>(prefill_tokens));
+    const auto size = static_cast<size_t>(size_class(prefill_tokens));
+    learn(per_token_mixed_[size], extra / static_cast<double>(prefill_tokens));
+    // More at once do not cost more each: what says so is old, and is tried again in time.
+    if (size + 1 < kSizes && per_token_mixed_[size + 1] > per_token_mixed_[size]) {
+      per_token_mixed_[size + 1] += kForget * (per_token_mixed_[size] - per_token_mixed_[size + 1]);
+    }
   }
 }
 

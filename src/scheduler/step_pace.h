@@ -19,11 +19,18 @@ class StepPace {
   // Tokens of prompts beside `streams` tokens of running streams; `limit` at most. 0: run this step
   // without, to learn what the streams alone cost.
   int64_t prefill_tokens(int64_t streams, int64_t limit) const;
+  // The same for the first tokens of a prompt, which may stretch a step further: most prompts are
+  // short, a few longer steps compute them at a multiple of the speed, and in the p99 of the time
+  // between tokens while a long one is computed they do not count.
+  int64_t eager_tokens(int64_t streams, int64_t limit) const;
   void observe(int64_t streams, int64_t prefill_tokens, double seconds);
 
  private:
   static constexpr int kBuckets = 64;
   static int bucket(int64_t streams);
+  static int size_class(int64_t tokens);
+  double per_token(int size) const;
+  int64_t tokens_within(int64_t streams, int64_t limit, double stretch, double seconds_max) const;
 
   struct Alone {
     double seconds = 0;       // a step of so many streams without prefill; 0: not met yet
@@ -31,7 +38,10 @@ class StepPace {
   };
   double stretch_, floor_seconds_;
   std::array<Alone, kBuckets> alone_ = {};  // by number of streams
-  double per_token_mixed_ = 0;              // of prompt tokens beside streams
+  // Seconds of a prompt token beside streams, by the power of two of how many there are: many at
+  // once are cheaper. 0: not met yet.
+  static constexpr int kSizes = 18;
+  std::array<double, kSizes> per_token_mixed_ = {};
   double per_token_alone_ = 0;
 };
 

@@ -38,6 +38,24 @@ TEST(StepPace, KeepsMixedStepsWithinTheStretch) {
   EXPECT_EQ(pace.prefill_tokens(250, 10), 10);
 }
 
+TEST(StepPace, FirstTokensMayStretchAStepFurther) {
+  StepPace pace(2.0);
+  const auto cost = [](int64_t prompt) { return 0.010 + 0.001 * static_cast<double>(prompt); };
+  pace.observe(1, 0, cost(0));
+  for (int i = 0; i < 50; ++i) {
+    const int64_t prompt = pace.prefill_tokens(1, 512);
+    pace.observe(1, prompt, cost(prompt));
+  }
+  EXPECT_LE(cost(pace.prefill_tokens(1, 512)), 0.020);
+  EXPECT_GT(cost(pace.eager_tokens(1, 512)), 0.050);
+  EXPECT_LE(cost(pace.eager_tokens(1, 512)), 0.080);
+  EXPECT_EQ(pace.eager_tokens(1, 20), 20);
+  // Where streams are slow, no pause that is felt is added.
+  for (int i = 0; i < 100; ++i) pace.observe(8, 0, 0.150);
+  EXPECT_LE(pace.eager_tokens(8, 512), 200);
+  EXPECT_GE(pace.eager_tokens(8, 512), 150);
+}
+
 TEST(StepPace, ShortStepsMayGrowToTheFloor) {
   StepPace pace(2.0, 0.010);
   const auto cost = [](int64_t prompt) { return 0.001 + 0.0001 * static_cast<double>(prompt); };

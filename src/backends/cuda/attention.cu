@@ -103,8 +103,10 @@ Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* o
   AttentionArgs args(op);
   args.out16 = out;
   args.out16_stride = out_stride;
-  args.out16_permuted = !few_tokens(args.num_tokens);
-  if (can_attend_decode(args)) {
+  args.out16_permuted = !context.few_tokens(args.num_tokens);
+  // How many blocks share a sequence there depends on the batch, and a sequence of more tokens goes
+  // elsewhere.
+  if (!context.batch_invariant && can_attend_decode(args)) {
     TRY(attend_decode(context, args));
     return true;
   }
@@ -118,7 +120,7 @@ Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* o
 Status run(Context& context, const Attention& op) {
   const AttentionArgs args(op);
   if (args.num_tokens == 0) return {};
-  if (can_attend_decode(args)) return attend_decode(context, args);
+  if (!context.batch_invariant && can_attend_decode(args)) return attend_decode(context, args);
   if (can_attend_prefill(args)) return attend_prefill(context, args);
   const int longest = args.k_dim > args.v_dim ? args.k_dim : args.v_dim;
   if (longest > 576 || op.k_cache.dtype != op.v_cache.dtype) {

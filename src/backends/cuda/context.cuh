@@ -99,6 +99,8 @@ class Scratch {
 struct Context {
   cudaStream_t stream = nullptr;
   int num_sms = 0;
+  // Whether each result is the same operations whatever else is in the batch.
+  bool batch_invariant = false;
   int compute_major = 0;
   const IqGrids* grids = nullptr;              // device memory
   std::map<const std::byte*, Weight> weights;  // by device address
@@ -107,11 +109,17 @@ struct Context {
   std::byte* counters = nullptr;               // zero between ops: kCounters ints
   static constexpr int kCounters = 65536;
 
+  // Whether a product of so many tokens goes to the kernels that read weights at memory's speed,
+  // and takes its activations in order (matvec.cuh), and not to those of many tokens.
+  static constexpr int kFewTokens = 8;
+  bool few_tokens(int64_t tokens) const { return !batch_invariant && tokens <= kFewTokens; }
+
   // A matmul input that the op before it has left in 16 bits already: [tokens, k_padded] in
-  // activations[turn], for the MatMul whose x is `of`.
+  // activations[turn], for the MatMul whose x is `of`; or a norm left to that product.
   struct Ready {
     const std::byte* of = nullptr;
     const __nv_bfloat16* x = nullptr;
+    const RmsNorm* norm = nullptr;
   } ready;
   int turn = 0;
   // Where to leave the next one.

@@ -117,6 +117,7 @@ Status CudaBackend::Impl::init() {
   TRY(check(cudaSetDevice(options.device), "choosing the device"));
   TRY(check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking), "a stream"));
   context.num_sms = info.num_sms;
+  context.batch_invariant = options.batch_invariant;
   context.compute_major = info.compute_major;
   TRY(check(cudaMallocHost(&ring, kRingBytes), "pinned memory"));
   IqGrids host{kIq2XxsGrid, kIq2XsGrid, kIq2SGrid, kIq1Grid, kIq3XxsGrid, kIq3SGrid, {}, {}};

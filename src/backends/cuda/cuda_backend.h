@@ -14,6 +14,9 @@ namespace realm::cuda {
 
 struct CudaOptions {
   int device = 0;  // as the driver counts them
+  // Every token's results are the same bits whatever else is in its batch: products and attention
+  // of one order of sums for every number of tokens. Costs speed, of small batches above all.
+  bool batch_invariant = false;
 };
 
 struct DeviceInfo {

@@ -135,6 +135,18 @@ bool rows_of_16_bytes(const TensorView& view) {
   return true;
 }
 
+// Whether a norm of `x` can be left to the product: blocks read x while others write outputs.
+bool all_go_to_integers(const Context& context, const MatMul& product, const TensorView& x,
+                        int64_t k_padded) {
+  const int64_t tokens = x.dim(0);
+  for (int i = 0; i < product.num_parts; ++i) {
+    if (overlap(product.parts[i].out, x)) return false;
+    const ProductKernels* kernels = find_product_kernels(product.parts[i].weight.dtype);
+    if (kernels == nullptr || !goes_to_integers(context, *kernels, tokens, k_padded)) return false;
+  }
+  return true;
+}
+
 Result<size_t> fuse_norm(Context& context, const RmsNorm& op, std::span<const Op> rest) {
   const int64_t dim = op.x.last_dim(), k_padded = padded_columns(dim);
   if (op.x.rank != 2 || dim % 4 != 0 || k_padded > 4 * kNormThreads * kNormPiecesMax ||
@@ -145,8 +157,12 @@ Result<size_t> fuse_norm(Context& context, const RmsNorm& op, std::span<const Op
   const MatMul* product = product_of_16_bits(rest, op.out);
   if (product == nullptr) return size_t{0};
   const int64_t tokens = op.x.dim(0);
-  __nv_bfloat16* out16 = TRY(context.next_activations(tokens, k_padded));
   float* out = read_later(rest.subspan(1), op.out) ? op.out.as<float>() : nullptr;
+  if (out == nullptr && all_go_to_integers(context, *product, op.x, k_padded)) {
+    context.ready = {.of = op.out.data, .norm = &op};
+    return size_t{1};
+  }
+  __nv_bfloat16* out16 = TRY(context.next_activations(tokens, k_padded));
   const int64_t pieces = (k_padded + 4 * kNormThreads - 1) / (4 * kNormThreads);
   const auto kernel = pieces <= 1   ? norm_to_16<1>
                       : pieces <= 2 ? norm_to_16<2>
@@ -154,8 +170,8 @@ Result<size_t> fuse_norm(Context& context, const RmsNorm& op, std::span<const Op
                                     : norm_to_16<8>;
   TRY(launch("rms_norm", kernel, static_cast<unsigned>(tokens), kNormThreads, 0, context.stream,
              Rows(op.x), op.weight.as<const float>(), op.eps, static_cast<int>(dim), out, out16,
-             k_padded, !few_tokens(tokens)));
-  context.ready = {op.out.data, out16};
+             k_padded, !context.few_tokens(tokens)));
+  context.ready = {.of = op.out.data, .x = out16};
   return size_t{1};
 }
 
@@ -193,15 +209,14 @@ Result<size_t> fuse_activation(Context& context, const GatedActivation& op,
   const dim3 grid(static_cast<unsigned>(tokens),
                   static_cast<unsigned>((k_padded / 4 + kThreads - 1) / kThreads));
   TRY(launch("gated_activation", gated_to_16, grid, kThreads, 0, context.stream, Rows(op.gate),
-             Rows(op.up), op.activation, dim, out16, k_padded, !few_tokens(tokens)));
-  context.ready = {op.out.data, out16};
+             Rows(op.up), op.activation, dim, out16, k_padded, !context.few_tokens(tokens)));
+  context.ready = {.of = op.out.data, .x = out16};
   return size_t{1};
 }
 
-// Gate, up, their activation: one product of few tokens, whose output is the next one's x.
+// Gate, up, their activation: one product, whose output is the next one's x.
 Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<const Op> rest) {
-  if (rest.empty() || op.num_parts != 2 || op.accumulate || !few_tokens(op.x.dim(0)) ||
-      op.x.dim(0) == 0) {
+  if (rest.empty() || op.num_parts != 2 || op.accumulate || op.x.dim(0) == 0) {
     return size_t{0};
   }
   const auto* act = std::get_if<GatedActivation>(&rest.front());
@@ -212,7 +227,15 @@ Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<
     return size_t{0};
   }
   const ProductKernels* kernels = find_product_kernels(gate.weight.dtype);
-  if (kernels == nullptr || kernels->gated_matvec == nullptr) return size_t{0};
+  if (kernels == nullptr) return size_t{0};
+  const bool few = context.few_tokens(op.x.dim(0));
+  const auto launch_product =
+      goes_to_integers(context, *kernels, op.x.dim(0), padded_columns(op.x.dim(1)))
+          ? kernels->integer_gated_matvec
+          : (few ? kernels->gated_matvec : kernels->gated_matmul);
+  if (launch_product == nullptr || (!few && act->activation != Activation::kSilu)) {
+    return size_t{0};
+  }
   const std::span<const Op> after = rest.subspan(1);
   if (product_of_16_bits(after, act->out) == nullptr || read_later(after.subspan(1), act->out) ||
       read_later(after, gate.out) != overlap(gate.out, act->out) ||
@@ -221,6 +244,7 @@ Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<
   }
   Product p = TRY(product_of(context, op, 0));
   p.x = context.ready.x;
+  p.norm = normed_input(context.ready);
   p.gated_stride = padded_columns(gate.weight.dim(0));
   // Columns past the last are zero: their weights are, but what lies there may be no number.
   p.gated_out = TRY(context.next_activations(p.tokens, p.gated_stride));
@@ -230,8 +254,8 @@ Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<
                               context.stream),
               "matmul"));
   }
-  TRY(kernels->gated_matvec(context, p));
-  context.ready = {act->out.data, p.gated_out};
+  TRY(launch_product(context, p));
+  context.ready = {.of = act->out.data, .x = p.gated_out};
   return size_t{2};
 }
 
@@ -243,7 +267,7 @@ Result<size_t> fuse_attention(Context& context, const Attention& op, std::span<c
   }
   __nv_bfloat16* out16 = TRY(context.next_activations(tokens, columns));
   if (!TRY(attend_into(context, op, out16, columns))) return size_t{0};
-  context.ready = {op.out.data, out16};
+  context.ready = {.of = op.out.data, .x = out16};
   return size_t{1};
 }
 
@@ -277,8 +301,9 @@ __global__ void __launch_bounds__(kThreads) rope_and_store(const RopeStore a) {
     if (row >= a.heads + 2 * a.kv_heads) break;
     const bool is_q = row < a.heads, is_k = !is_q && row < a.heads + a.kv_heads;
     const int head = is_q ? row : is_k ? row - a.heads : row - a.heads - a.kv_heads;
-    float* x =
-        is_q ? a.q.row(token * a.heads + head) : (is_k ? a.k : a.v).row(token * a.kv_heads + head);
+    const Rows& from = is_q ? a.q : is_k ? a.k : a.v;
+    auto* x =
+        reinterpret_cast<float*>(from.data + token * from.outer_stride + head * from.inner_stride);
     const bool halves = (is_q || is_k) && !a.adjacent;
     const int first = halves ? i : 2 * i, second = halves ? i + a.half : 2 * i + 1;
     float u = x[first], w = x[second];
@@ -329,7 +354,7 @@ Result<size_t> fuse_rope(Context& context, const Rope& q, std::span<const Op> re
                        .half = static_cast<int>(rotated / 2),
                        .dim = static_cast<int>(q.x.dim(2)),
                        .adjacent = q.pairs == RopePairs::kAdjacent};
-  const bool few = few_tokens(q.x.dim(0));
+  const bool few = context.few_tokens(q.x.dim(0));
   const int pairs = (args.heads + 2 * args.kv_heads) * args.half;
   const int of_block = kThreads * (few ? 1 : 4);
   const dim3 grid(static_cast<unsigned>(q.x.dim(0)),

@@ -31,7 +31,7 @@ Result<const __nv_bfloat16*> convert_activations(Context& context, const TensorV
   const dim3 grid(static_cast<unsigned>(tokens),
                   static_cast<unsigned>((k_padded / 2 + kThreads - 1) / kThreads));
   TRY(launch("matmul: converting activations", convert, grid, kThreads, 0, context.stream, Rows(x),
-             k, out, k_padded, !few_tokens(tokens)));
+             k, out, k_padded, !context.few_tokens(tokens)));
   return out;
 }
 
@@ -90,7 +90,8 @@ Result<Product> product_of(const Context& context, const MatMul& op, int first) 
 Status run(Context& context, const MatMul& op) {
   const int64_t tokens = op.x.dim(0);
   if (tokens == 0 || op.x.dim(1) == 0) return {};
-  const __nv_bfloat16* x = context.ready.of == op.x.data ? context.ready.x : nullptr;
+  const Context::Ready ready = context.ready.of == op.x.data ? context.ready : Context::Ready{};
+  const __nv_bfloat16* x = ready.x;
   context.ready = {};
   for (int i = 0; i < op.num_parts; ++i) {
     const DType type = op.parts[i].weight.dtype;
@@ -102,11 +103,26 @@ Status run(Context& context, const MatMul& op) {
     const ProductKernels* kernels = find_product_kernels(type);
     if (kernels == nullptr) return unsupported(op.parts[i].weight);
     Product p = TRY(product_of(context, op, i));
-    if (x == nullptr) x = TRY(convert_activations(context, op.x));
+    p.norm = normed_input(ready);
+    if (x == nullptr && ready.norm == nullptr) x = TRY(convert_activations(context, op.x));
     p.x = x;
-    TRY(few_tokens(tokens) ? kernels->matvec(context, p) : kernels->matmul(context, p));
+    if (goes_to_integers(context, *kernels, tokens, p.k_padded)) {
+      TRY(kernels->integer_matvec(context, p));
+    } else {
+      TRY(context.few_tokens(tokens) ? kernels->matvec(context, p) : kernels->matmul(context, p));
+    }
   }
   return {};
+}
+
+NormedInput normed_input(const Context::Ready& ready) {
+  if (ready.norm == nullptr) return {};
+  const TensorView& x = ready.norm->x;
+  return {.x = x.as<const float>(),
+          .stride = x.stride[0] / static_cast<int64_t>(sizeof(float)),
+          .weight = ready.norm->weight.as<const float>(),
+          .eps = ready.norm->eps,
+          .dim = static_cast<int>(x.last_dim())};
 }
 
 std::string describe_matmul(const Context& context, const MatMul& op) {
@@ -114,7 +130,8 @@ std::string describe_matmul(const Context& context, const MatMul& op) {
   if (weight.dtype == DType::kF32) return "single precision";
   const Located at = context.locate(weight);
   const bool tiled = at.weight != nullptr ? at.weight->tiled : has_tiles(weight.dtype);
-  return std::string(few_tokens(op.x.dim(0)) ? "mma" : "wgmma") + (tiled ? ", tiles" : ", blocks");
+  return std::string(context.few_tokens(op.x.dim(0)) ? "mma" : "wgmma") +
+         (tiled ? ", tiles" : ", blocks");
 }
 
 }  // namespace realm::cuda

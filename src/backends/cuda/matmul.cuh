@@ -17,12 +17,22 @@ struct ProductPart {
   int first_tile;      // of this part among all parts' tiles of rows
 };
 
+// Activations that are a norm's output, to be normed by the product that takes them.
+struct NormedInput {
+  const float* x;       // [tokens, dim]
+  int64_t stride;       // floats
+  const float* weight;  // null: the activations are there already
+  float eps;
+  int dim;
+};
+
 // Parts of one type: their rows follow each other in the grid.
 struct Product {
   ProductPart parts[MatMul::kMaxParts];
   int num_parts;
   int num_row_tiles;       // of all parts
   const __nv_bfloat16* x;  // [tokens, k_padded]
+  NormedInput norm;        // in place of x
   int64_t k_padded;
   int tokens;
   bool accumulate;
@@ -63,14 +73,24 @@ struct ProductKernels {
   Status (*gated_matvec)(Context&, const Product&);
   // For many tokens; x permuted.
   Status (*matmul)(Context&, const Product&);
+  // The same gated by SiLU, its output permuted too; null where the type has none.
+  Status (*gated_matmul)(Context&, const Product&) = nullptr;
+  // For one token or a few (goes_to_integers), normed or not; null where the type has none.
+  Status (*integer_matvec)(Context&, const Product&) = nullptr;
+  Status (*integer_gated_matvec)(Context&, const Product&) = nullptr;
 };
+
+// Whether a product of so many tokens and columns is one of integers, where its type has the
+// kernel: the activations of all tokens have to fit in shared memory.
+inline constexpr int kIntegerTokens = 2, kIntegerSharedBytes = 200 * 1024;
+inline bool goes_to_integers(const Context& context, const ProductKernels& kernels, int64_t tokens,
+                             int64_t k_padded) {
+  return kernels.integer_matvec != nullptr && !context.batch_invariant &&
+         tokens <= kIntegerTokens && tokens * (k_padded * 9 / 4) <= kIntegerSharedBytes;
+}
 
 // The 16-bit form of x: bfloat16 [tokens, k_padded] in one of the context's areas, zeros past k; in
 // order for few tokens, permuted for many.
-inline constexpr int kMatVecTokens = 8;
-inline bool few_tokens(int64_t tokens) {
-  return tokens <= kMatVecTokens;
-}
 inline int64_t padded_columns(int64_t k) {
   return (k + kTileColumns - 1) / kTileColumns * kTileColumns;
 }
@@ -84,6 +104,8 @@ __host__ __device__ inline int64_t permuted_place(int64_t column) {
 
 // The parts of `op` that have the type of part `first`.
 Result<Product> product_of(const Context& context, const MatMul& op, int first);
+
+NormedInput normed_input(const Context::Ready& ready);
 
 // Each defined beside the kernels' instances, matmul_<types>.cu.
 const ProductKernels* find_product_kernels(DType type);

@@ -2,6 +2,6 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels bf16_products = tiled_kernels<DType::kBF16>();
+extern const ProductKernels bf16_products = gated_kernels<DType::kBF16>();
 
 }  // namespace realm::cuda

@@ -2,6 +2,6 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels f16_products = tiled_kernels<DType::kF16>();
+extern const ProductKernels f16_products = gated_kernels<DType::kF16>();
 
 }  // namespace realm::cuda

@@ -2,6 +2,7 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels q4_0_products = tiled_kernels<DType::kQ4_0>();
+extern const ProductKernels q4_0_products =
+    integer_kernels<DType::kQ4_0>(tiled_kernels<DType::kQ4_0>());
 
 }  // namespace realm::cuda

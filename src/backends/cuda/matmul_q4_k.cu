@@ -2,6 +2,7 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels q4_k_products = tiled_kernels<DType::kQ4_K>();
+extern const ProductKernels q4_k_products =
+    integer_kernels<DType::kQ4_K>(gated_kernels<DType::kQ4_K>());
 
 }  // namespace realm::cuda

@@ -2,6 +2,7 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels q5_k_products = tiled_kernels<DType::kQ5_K>();
+extern const ProductKernels q5_k_products =
+    integer_kernels<DType::kQ5_K>(tiled_kernels<DType::kQ5_K>());
 
 }  // namespace realm::cuda

@@ -2,6 +2,7 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels q6_k_products = tiled_kernels<DType::kQ6_K>();
+extern const ProductKernels q6_k_products =
+    integer_kernels<DType::kQ6_K>(tiled_kernels<DType::kQ6_K>());
 
 }  // namespace realm::cuda

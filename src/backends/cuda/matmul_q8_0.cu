@@ -2,6 +2,7 @@
 
 namespace realm::cuda {
 
-extern const ProductKernels q8_0_products = tiled_kernels<DType::kQ8_0>();
+extern const ProductKernels q8_0_products =
+    integer_kernels<DType::kQ8_0>(gated_kernels<DType::kQ8_0>());
 
 }  // namespace realm::cuda

@@ -4,6 +4,7 @@
 
 #include "backends/cuda/matmul_wgmma.cuh"
 #include "backends/cuda/matvec.cuh"
+#include "backends/cuda/matvec_integer.cuh"
 #include "backends/cuda/tiles_planes.cuh"
 
 namespace realm::cuda {
@@ -15,6 +16,22 @@ constexpr ProductKernels tiled_kernels() {
           .matvec = launch_matvec<Format>,
           .gated_matvec = launch_gated_matvec<Format>,
           .matmul = launch_matmul_tiled<Tiled<kType>>};
+}
+
+// The same, and gated products of many tokens.
+template <DType kType>
+constexpr ProductKernels gated_kernels() {
+  ProductKernels kernels = tiled_kernels<kType>();
+  kernels.gated_matmul = launch_matmul_tiled<GatedTiled<kType>>;
+  return kernels;
+}
+
+// And products of integers.
+template <DType kType>
+constexpr ProductKernels integer_kernels(ProductKernels kernels) {
+  kernels.integer_matvec = launch_integer_matvec<kType, false>;
+  kernels.integer_gated_matvec = launch_integer_matvec<kType, true>;
+  return kernels;
 }
 
 // Of formats that are met less: the product for many tokens has two sizes of tiles only, which is

@@ -14,6 +14,8 @@
 //   decode<half>(raw, factors, a)        operands of steps 4 half .. 4 half + 3:
 //     a[s][0], a[s][2]: row g, a[s][1], a[s][3]: row g + 8 (pairs of bfloat16)
 //   pack(row blocks, ...)                the inverse, from the file's blocks, for import
+// Some have load_gated(gate, up, half, unit, lane) too: eight rows, a half of the tile's, of each
+// of two tiles, as rows g and g + 8.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -107,6 +109,17 @@ struct FloatTiles {
     for (int i = 0; i < 8; ++i) raw.q[i] = load_16(tile + unit * 4096 + i * 512 + lane * 16);
     return raw;
   }
+  static __device__ Raw load_gated(const uint8_t* gate, const uint8_t* up, int half, int unit,
+                                   int lane) {
+    Raw raw;
+    const int at = unit * 4096 + half * 2048 + lane * 16;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      raw.q[i] = load_16(gate + at + i * 512);
+      raw.q[4 + i] = load_16(up + at + i * 512);
+    }
+    return raw;
+  }
   static __device__ Factors factors(const Raw&, int, int) {
     return {};
   }
@@ -162,6 +175,20 @@ struct TileFormat<DType::kQ8_0> {
 #pragma unroll
     for (int i = 0; i < 4; ++i) raw.q[i] = load_16(tile + unit * 2048 + i * 512 + lane * 16);
     raw.d = __ldg(reinterpret_cast<const uint32_t*>(tile + 4096 + unit * 128 + lane * 4));
+    return raw;
+  }
+  static __device__ Raw load_gated(const uint8_t* gate, const uint8_t* up, int half, int unit,
+                                   int lane) {
+    Raw raw;
+    const int at = unit * 2048 + half * 1024 + lane * 16;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      raw.q[i] = load_16(gate + at + i * 512);
+      raw.q[2 + i] = load_16(up + at + i * 512);
+    }
+    const int scale = 4096 + unit * 128 + lane * 4 + half * 2;
+    raw.d = __ldg(reinterpret_cast<const uint16_t*>(gate + scale)) |
+            static_cast<uint32_t>(__ldg(reinterpret_cast<const uint16_t*>(up + scale))) << 16;
     return raw;
   }
   static __device__ Factors factors(const Raw& raw, int, int) {
@@ -299,6 +326,17 @@ struct TileFormat<DType::kQ4_K> {
     raw.header[1] = load_16(tile + 2048 + (lane / 4 + 8) * 16);
     return raw;
   }
+  static __device__ Raw load_gated(const uint8_t* gate, const uint8_t* up, int half, int unit,
+                                   int lane) {
+    Raw raw;
+    const int at = unit * 1024 + half * 512 + lane * 16;
+    const int header = 2048 + (lane / 4 + 8 * half) * 16;
+    raw.q[0] = load_16(gate + at);
+    raw.q[1] = load_16(up + at);
+    raw.header[0] = load_16(gate + header);
+    raw.header[1] = load_16(up + header);
+    return raw;
+  }
   static __device__ Factors factors(const Raw& raw, int unit, int lane) {
     Factors f;
     KHeader::read(raw.header[0], unit, lane, f.scale[0], f.minus_min[0]);
@@ -339,7 +377,7 @@ struct TileFormat<DType::kQ4_K> {
   }
 };
 
-// ---- Q5_K: Q4_K with a word a row of fifth bits: pair p has them at bits p and 16 + p.
+// ---- Q5_K: Q4_K with a word a row of fifth bits: of a pair, 16 bits apart.
 template <>
 struct TileFormat<DType::kQ5_K> {
   static constexpr int kBytes = 2816;
@@ -364,8 +402,14 @@ struct TileFormat<DType::kQ5_K> {
     KHeader::read(raw.header[1], unit, lane, f.scale[1], f.minus_min[1]);
     return f;
   }
+  // Where the first of pair 4 w + j has its bit: bit 2 w + j % 2 of byte j / 2, so that an integer
+  // product's operand has them at the same bit of all its bytes.
+  static __device__ constexpr int place(int pair) {
+    return 2 * (pair / 4) + pair % 2 + 8 * (pair % 4 / 2);
+  }
   static __device__ uint32_t fifth_bits(uint32_t word, int pair) {
-    return (pair < 4 ? word << (4 - pair) : word >> (pair - 4)) & 0x00100010u;
+    const int by = place(pair) - 4;
+    return (by < 0 ? word << -by : word >> by) & 0x00100010u;
   }
   template <int kPart>
   static __device__ void decode(const Raw& raw, const Factors& f, uint32_t (&a)[4][4]) {
@@ -398,7 +442,7 @@ struct TileFormat<DType::kQ5_K> {
     }
     uint32_t high = 0;
     for (int i = 0; i < 32 && there; ++i) {
-      high |= ((static_cast<uint32_t>(b->qh[i]) >> run) & 1u) << (i / 2 + 16 * (i % 2));
+      high |= ((static_cast<uint32_t>(b->qh[i]) >> run) & 1u) << (place(i / 2) + 16 * (i % 2));
     }
     reinterpret_cast<uint32_t*>(tile + 2048 + unit * 256 + lane * 8)[row] = high;
     if (unit == 0 && lane % 4 == 0) {
@@ -447,8 +491,13 @@ struct TileFormat<DType::kQ6_K> {
     }
     return f;
   }
+  // Where the first of pair 4 w + j has its bits: at 4 w + 2 (j % 2) of byte j / 2, as Q5_K's.
+  static __device__ constexpr int place(int pair) {
+    return 4 * (pair / 4) + 2 * (pair % 2) + 8 * (pair % 4 / 2);
+  }
   static __device__ uint32_t upper_bits(uint32_t word, int pair) {
-    return (pair < 2 ? word << (4 - 2 * pair) : word >> (2 * pair - 4)) & 0x00300030u;
+    const int by = place(pair) - 4;
+    return (by < 0 ? word << -by : word >> by) & 0x00300030u;
   }
   template <int kPart>
   static __device__ void decode(const Raw& raw, const Factors& f, uint32_t (&a)[4][4]) {
@@ -486,7 +535,7 @@ struct TileFormat<DType::kQ6_K> {
     for (int w = 0; w < 2; ++w) {
       uint32_t word = 0;
       for (int i = 0; i < 16 && there; ++i) {
-        word |= (code(*b, first + 16 * w + i) >> 4) << (2 * (i / 2) + 16 * (i % 2));
+        word |= (code(*b, first + 16 * w + i) >> 4) << (place(i / 2) + 16 * (i % 2));
       }
       upper[w] = word;
     }
@@ -511,6 +560,9 @@ struct WeightSource {
 // Tiled types.
 template <DType kType>
 struct Tiled {
+  static constexpr bool kGated = false;
+  // Operands are not the bits of memory themselves.
+  static constexpr bool kUnpacks = kType != DType::kBF16 && kType != DType::kF16;
   using Format = TileFormat<kType>;
   using Raw = typename Format::Raw;
   using Factors = typename Format::Factors;
@@ -528,10 +580,25 @@ struct Tiled {
   }
 };
 
+// Of gate and up, two weights of one type: eight rows of each as one tile, so that both sums of an
+// output meet in one thread. Tile 2 i + h is half h of either's tile i.
+template <DType kType>
+struct GatedTiled : Tiled<kType> {
+  static constexpr bool kGated = true;
+  static __device__ auto load(const WeightSource& gate, const WeightSource& up, int row_tile,
+                              int unit, int lane) {
+    using Format = TileFormat<kType>;
+    const int64_t tile = static_cast<int64_t>(row_tile / 2) * gate.num_tiles + unit / 2;
+    return Format::load_gated(gate.data + tile * Format::kBytes, up.data + tile * Format::kBytes,
+                              row_tile % 2, unit % 2, lane);
+  }
+};
+
 // Types in file layout, decoded from their blocks: right for all of them, and slower, since the
 // bytes that a lane needs lie scattered.
 template <DType kType>
 struct Plain {
+  static constexpr bool kGated = false, kUnpacks = true;
   struct Raw {};
   struct Factors {
     const uint8_t* row[2];
