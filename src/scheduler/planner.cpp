@@ -307,12 +307,18 @@ void Planner::fill_work(const StepPace& pace) {
       streams_.push_back(request);
     }
   }
-  std::sort(prefills_.begin(), prefills_.end(), [](const LiveRequest* a, const LiveRequest* b) {
+  // In every other step a tenant's long prompts stand behind those that have just begun: short ones
+  // do not wait for the end of a long one, and it still gets on.
+  const bool long_last = plan_number_ % 2 == 0;
+  const auto goes_before = [long_last](const LiveRequest* a, const LiveRequest* b) {
     if (a->tenant != b->tenant && a->tenant->recent != b->tenant->recent) {
       return a->tenant->recent < b->tenant->recent;
     }
+    const bool a_long = a->prefilled >= kEagerTokens, b_long = b->prefilled >= kEagerTokens;
+    if (long_last && a_long != b_long) return b_long;
     return EarlierRequest()(a, b);
-  });
+  };
+  std::sort(prefills_.begin(), prefills_.end(), goes_before);
   const Tenant* rushing =
       !prefills_.empty() && may_rush(*prefills_.front()) ? prefills_.front()->tenant : nullptr;
   const auto sits_out = [&](const LiveRequest& request) {

@@ -356,6 +356,21 @@ TEST(Planner, ALightTenantsPromptsWaitForNobody) {
   EXPECT_EQ(other.ended.count(slow), 1u);
 }
 
+TEST(Planner, ShortPromptsDoNotWaitForALongOne) {
+  Bench bench(limits(8, 100));
+  const RequestId slow = bench.add(1, 3000, 1);
+  for (int i = 0; i < 8; ++i) bench.step();
+  const RequestId fast = bench.add(1, 50, 1);
+  for (int i = 0; i < 2; ++i) bench.step();
+  EXPECT_EQ(bench.ended.count(fast), 1u);
+  // A flood of short ones does not stop it.
+  for (int i = 0; i < 70; ++i) {
+    if (bench.planner.num_requests() < 8) bench.add(1, 100, 1);
+    bench.step();
+  }
+  EXPECT_EQ(bench.ended.count(slow), 1u);
+}
+
 TEST(Planner, PrioritiesCountWithinATenantAndFade) {
   Bench bench(limits(1));
   const RequestId running = bench.add(1, 10, 3);
