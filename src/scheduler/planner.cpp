@@ -334,7 +334,10 @@ void Planner::fill_work(const StepPace& pace) {
   int64_t left = pace.prefill_tokens(plan_.streams, room);
   int64_t left_eager = pace.eager_tokens(plan_.streams, room);
   for (LiveRequest* request : prefills_) {
-    const int64_t eager = std::min(left_eager, kEagerTokens - request->prefilled);
+    // A tenant with more in line gains nothing by longer steps, whose ends others would wait for.
+    const int64_t eager = request->tenant->waiting.empty()
+                              ? std::min(left_eager, kEagerTokens - request->prefilled)
+                              : 0;
     int64_t count = std::min(std::max(left, eager), request->num_to_run());
     if (count == request->num_to_run() && request->wants_token() && !ready(*request)) --count;
     if (count <= 0 || (limits_.whole_prompts && count < request->num_to_run())) continue;

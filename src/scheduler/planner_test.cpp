@@ -371,6 +371,34 @@ TEST(Planner, ShortPromptsDoNotWaitForALongOne) {
   EXPECT_EQ(bench.ended.count(slow), 1u);
 }
 
+// Steps of 10 ms and a millisecond more for each token of a prompt.
+int steps_of_a_prompt_beside_a_stream(bool more_in_line) {
+  Bench bench(limits(2));
+  bench.pace = StepPace(2.0);
+  bench.pace.observe(1, 0, 0.010);
+  for (int i = 0; i < 50; ++i) {
+    const int64_t tokens = bench.pace.prefill_tokens(1, 512);
+    bench.pace.observe(1, tokens, 0.010 + 0.001 * static_cast<double>(tokens));
+  }
+  bench.add(1, 10, 500);
+  bench.step();
+  const RequestId prompt = bench.add(1, 300, 1);
+  if (more_in_line) bench.add(1, 10, 1);
+  int steps = 0;
+  while (steps < 400 && bench.ended.count(prompt) == 0) {
+    bench.step();
+    ++steps;
+  }
+  return steps;
+}
+
+TEST(Planner, OnlyTheLastInLineStretchesStepsFurther) {
+  EXPECT_LT(steps_of_a_prompt_beside_a_stream(false), 10);
+  const int steps = steps_of_a_prompt_beside_a_stream(true);
+  EXPECT_GT(steps, 25);
+  EXPECT_LT(steps, 60);
+}
+
 TEST(Planner, PrioritiesCountWithinATenantAndFade) {
   Bench bench(limits(1));
   const RequestId running = bench.add(1, 10, 3);
