@@ -133,9 +133,16 @@ std::span<const uint8_t> SqliteStatement::blob(int column) const {
 }
 
 Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& path, bool create) {
-  // Made here and not by SQLite, whose files anyone may read.
-  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
-  if (fd < 0) {
+  // An existing file is only looked at: closing a descriptor of it drops the locks of every other
+  // connection this process has, and then another process may take its log away.
+  bool is_usable = ::access(path.c_str(), R_OK | W_OK) == 0;
+  if (!is_usable && errno == ENOENT && create) {
+    // Made here and not by SQLite, whose files anyone may read.
+    const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
+    is_usable = fd >= 0 || errno == EEXIST;
+    if (fd >= 0) ::close(fd);
+  }
+  if (!is_usable) {
     const int number = errno;
     if (number == ENOENT && !create) {
       return Error{ErrorCode::kNotFound, path + ": there is no store here"};
@@ -143,7 +150,6 @@ Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& 
     return Error{ErrorCode::kIo,
                  path + ": the store cannot be opened: " + std::string(std::strerror(number))};
   }
-  ::close(fd);
   std::unique_ptr<SqliteDatabase> database(new SqliteDatabase(path));
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (sqlite3_open_v2(path.c_str(), &database->handle_, flags, nullptr) != SQLITE_OK) {
