@@ -135,7 +135,7 @@ std::span<const uint8_t> SqliteStatement::blob(int column) const {
 Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& path, bool create) {
   // An existing file is only looked at: closing a descriptor of it drops the locks of every other
   // connection this process has, and then another process may take its log away.
-  bool is_usable = ::access(path.c_str(), R_OK | W_OK) == 0;
+  bool is_usable = ::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0;
   if (!is_usable && errno == ENOENT && create) {
     // Made here and not by SQLite, whose files anyone may read.
     const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
