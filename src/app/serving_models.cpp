@@ -327,6 +327,10 @@ Result<std::string> Serving::publish_prefix(const AdminRequest& request) {
                                                 " tokens; pages of " + std::to_string(kPageTokens) +
                                                 " are shared, so it takes at least so many");
   }
+  for (const PublishedPrefix& known : prefixes_) {
+    if (error || known.model != prefix.model || known.tokens != prefix.tokens) continue;
+    fields.fail(system ? "system" : "text", "is published already, as '" + known.name + "'");
+  }
   if (error) return Error{ErrorCode::kInvalidArgument, error->message};
   prefix.model->scheduler->publish(prefix.tokens);
   JsonWriter out;

@@ -105,7 +105,8 @@ std::vector<SettingRow> server_rows() {
       {"step-stretch", kFloat, "2", "X", 1.05, 1000,
        "a step with prompts beside running answers may take so many times as long as without; four "
        "times that for the first 512 tokens of a prompt whose tenant has no more waiting"},
-      {"step-floor-ms", kInt, "5", "MS", 0, 60000, "and so long in any case"},
+      {"step-floor-ms", kInt, "5", "MS", 0, 60000,
+       "a step with prompts may last so long, whatever --step-stretch says"},
       {"io-threads", kInt, "1", "N", 1, 64, "threads for connections"},
       {"connections", kInt, "8192", "N", 1, 1e6, "connections open at once"},
       {"max-body-mb", kInt, "8", "N", 1, 1024, "largest body of a request"},

@@ -339,7 +339,8 @@ class Administration(TenantTest):
         self.assertEqual(admin("GET", "/admin/prefixes")[1], {"prefixes": [made]})
         self.assertEqual(cached(keys[2]), 0, "who computes it first")
         self.assertEqual(cached(keys[3]), made["shared_tokens"])
-        for body in ({"name": "polite", "system": system}, {"name": "x", "system": "short"}, {"name": "x"},
+        for body in ({"name": "polite", "system": system}, {"name": "x", "system": system},
+                     {"name": "x", "system": "short"}, {"name": "x"},
                      {"name": "x", "system": system, "text": system}, {"system": system},
                      {"name": "x", "text": system, "model": "none"}, {"name": "x", "text": system, "more": 1}):
             self.assertEqual(admin("POST", "/admin/prefixes", body)[0], 400, body)
