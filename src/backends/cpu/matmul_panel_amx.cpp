@@ -361,7 +361,8 @@ struct Panel {
     RowPointers rows[2];
     for (int rt = 0; rt < 2; ++rt) {
       rows[rt].tile = rt;
-      rows[rt].next_panel = weights.data + kPanelRows * weights.row_bytes;
+      rows[rt].next_panel = weights.data + (weights.more ? kPanelRows * weights.row_bytes : 0);
+      rows[rt].cold = weights.cold;
     }
     for (int i = 0; i < 2 * kTile; ++i) {
       // Rows past the end repeat the last one; their sums are dropped.

@@ -18,17 +18,21 @@ namespace {
 struct RowPointers {
   const uint8_t* row[kTile];
   int tile;                   // of the two of a panel
-  const uint8_t* next_panel;  // the rows that follow it in memory
+  const uint8_t* next_panel;  // what this thread reads next, as far as is known
+  bool cold;                  // nobody asked for these rows
 };
 
 // The rows are read in steps across all of them, which no hardware prefetcher follows. Where row i
 // is read at byte `at`, `bytes` of them, as much of the next panel is asked for, in the order of
-// memory. (Asking for the row's own next bytes, into the first-level cache, was slower, alone or
-// besides.)
+// memory, and the row's own next bytes only where that was not done for them. (Asking for them
+// always was slower.)
 REALM_INLINE void prefetch_ahead(const RowPointers& rows, int i, int64_t at, int64_t bytes) {
   const uint8_t* next = rows.next_panel + 2 * kTile * at + (kTile * rows.tile + i) * bytes;
   for (int64_t line = 0; line < bytes; line += 64) {
     _mm_prefetch(reinterpret_cast<const char*>(next + line), _MM_HINT_T1);
+  }
+  for (int64_t line = 0; rows.cold && line < bytes; line += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(rows.row[i] + at + bytes + line), _MM_HINT_T0);
   }
 }
 
