@@ -3,10 +3,11 @@
 # (base, formats, ops, backends, models, engine), runs the tests, lets compute-sanitizer look at small
 # shapes, and times real ones. Prints the tables that docs/performance.md quotes.
 #
-#   tools/gpu_check.sh [build] [test] [sanitize] [ops] [steps] [serve]     (all but serve, unless some are named)
+#   tools/gpu_check.sh [build] [test] [sanitize] [ops] [steps] [serve] [program]   (all but serve and program, unless named)
 #
 # serve needs the whole program and its load generator, built where their libraries are: REALM=, LOAD=, and QUESTIONS= for
-# realm-tiny's answers on the GPU against the CPU's.
+# realm-tiny's answers on the GPU against the CPU's. program (REALM=, SHARED=) is what a user meets: tests/gpu/program_check.py,
+# then the tests of tests/serve and tests/e2e that the GPU's arithmetic can pass, those without their Python packages left out.
 #
 # Settings: BUILD=folder (build-gpu), MODELS=folder for synthetic models (/dev/shm), GTEST=GoogleTest's source,
 # STEPS="preset:type:tests;..." in place of the default list, SHARED=reference data.
@@ -91,6 +92,25 @@ PY
   done
   rm -f "$model"
   "$build/bench/realm-steps" --preset llama-8b --type Q4_K_M --dir "$models" d1@260 d32@260 d128@260 || status=1
+  return $status
+}
+
+do_program() {
+  local status=0 file name log=$models/program.log
+  export REALM_BIN=$REALM REALM_SHARED="${SHARED:-$PWD/../shared}"
+  python3 tests/gpu/program_check.py -v || status=1
+  # What is left out holds results to the CPU's bits, or runs no model.
+  for file in tests/serve/test_*.py tests/e2e/test_{run,text,quality,embed,tenants,usage}.py; do
+    name=${file#tests/}
+    case $name in serve/test_node.py) continue ;; esac
+    REALM_TEST_BACKEND=cuda timeout 300 python3 "$file" >"$log" 2>&1
+    case $? in
+      0) echo "$name: passed, $(grep -oE '^Ran [0-9]+ tests' "$log")" ;;
+      77) echo "$name: skipped" ;;
+      *) if grep -q ModuleNotFoundError "$log"; then echo "$name: skipped, $(grep -o 'No module.*' "$log")"; else
+           echo "$name: FAILED"; tail -n 25 "$log"; status=1; fi ;;
+    esac
+  done
   return $status
 }
 

@@ -68,6 +68,6 @@ install_nvcc() {
   if compgen -G "$folder/lib/python3*/site-packages/nvidia/cu13/bin/nvcc" >/dev/null; then return; fi
   echo "Installing cuda-toolkit $version into $folder"
   python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl,cudart]==$version.*"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl,cudart,nvtx]==$version.*"
 }
 if [[ " $* " == *" cuda "* ]]; then install_nvcc; fi

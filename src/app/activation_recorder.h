@@ -10,26 +10,15 @@
 
 #include "formats/imatrix.h"
 #include "formats/tensor_directory.h"
-#include "ops/backend.h"
+#include "ops/backend_wrapper.h"
 
 namespace realm {
 
-class ActivationRecorder final : public Backend {
+class ActivationRecorder final : public BackendWrapper {
  public:
-  explicit ActivationRecorder(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
+  using BackendWrapper::BackendWrapper;
 
-  std::string name() const override { return inner_->name(); }
-  bool is_host() const override { return inner_->is_host(); }
-  Result<Memory> memory() const override { return inner_->memory(); }
-  Result<Buffer> allocate(size_t size_bytes) override { return inner_->allocate(size_bytes); }
-  Status upload(std::byte* to, std::span<const std::byte> from) override {
-    return inner_->upload(to, from);
-  }
-  Status download(std::span<std::byte> to, const std::byte* from) override {
-    return inner_->download(to, from);
-  }
   Result<TensorView> import_weight(const TensorView& host) override;
-  Result<std::string> support(const Op& op) const override { return inner_->support(op); }
   Status run(std::span<const Op> ops) override;
 
   // Records inputs of the tensors of `file` whose name starts with `prefix`, from now on.
@@ -46,7 +35,6 @@ class ActivationRecorder final : public Backend {
   };
   Status record(const MatMul& op);
 
-  std::unique_ptr<Backend> inner_;
   std::map<const std::byte*, const std::byte*> imported_from_;  // device address -> host address
   std::map<const std::byte*, Sums> sums_;                       // by device address
   std::vector<std::byte> inputs_;

@@ -63,6 +63,7 @@ Result<ServingOptions> serving_options(const Settings& settings,
   options.step_tokens = settings.find_int("step-tokens").value_or(0);
   options.step_stretch = *settings.find_float("step-stretch");
   options.step_floor = std::chrono::milliseconds(*settings.find_int("step-floor-ms"));
+  options.swap_gb = *settings.find_float("swap-gb");
   options.gpu_memory = *settings.find_float("gpu-memory");
   options.listen = {.host = *settings.find_text("host"),
                     .port = static_cast<uint16_t>(*settings.find_int("port")),

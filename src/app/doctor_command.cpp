@@ -7,6 +7,7 @@
 #include "backends/cpu/isa.h"
 #include "backends/cuda/cuda_backend.h"
 #include "base/json_writer.h"
+#include "telemetry/gpu_monitor.h"
 
 namespace realm {
 namespace {
@@ -41,20 +42,24 @@ void examine_gpu(DoctorReport& report) {
     report.gpu_problem = info.error().message;
     return;
   }
-  char text[160];
-  std::snprintf(text, sizeof text, "%s, %s of %s free, driver for CUDA %d.%d", info->name.c_str(),
-                gigabytes(static_cast<uint64_t>(info->memory_free_bytes)).c_str(),
-                gigabytes(static_cast<uint64_t>(info->memory_bytes)).c_str(),
-                info->driver_version / 1000, info->driver_version % 1000 / 10);
-  report.gpu = text;
+  GpuReport& gpu = report.gpu.emplace();
+  gpu.name = info->name;
+  gpu.compute_capability =
+      std::to_string(info->compute_major) + "." + std::to_string(info->compute_minor);
+  gpu.memory_bytes = info->memory_bytes;
+  gpu.memory_free_bytes = info->memory_free_bytes;
+  if (const auto monitor = GpuMonitor::open(); monitor.ok()) {
+    gpu.driver = (*monitor)->driver_version() + " ";
+  }
+  gpu.driver += "for CUDA " + std::to_string(info->driver_version / 1000) + "." +
+                std::to_string(info->driver_version % 1000 / 10);
   const auto peaks = cuda::measure_peaks(0);
   if (!peaks.ok()) {
     report.gpu_problem = peaks.error().message;
     return;
   }
-  std::snprintf(text, sizeof text, ", reads %.0f GB/s, bfloat16 %.0f TFLOP/s", peaks->read_gb_per_s,
-                peaks->bf16_tflops);
-  report.gpu += text;
+  gpu.read_gb_per_s = peaks->read_gb_per_s;
+  gpu.bf16_tflops = peaks->bf16_tflops;
 }
 
 void add_line(std::string& out, const char* name, const std::string& value) {
@@ -64,6 +69,17 @@ void add_line(std::string& out, const char* name, const std::string& value) {
 }
 
 }  // namespace
+
+std::string GpuReport::text() const {
+  std::string out = name + ", compute capability " + compute_capability + ", " +
+                    gigabytes(static_cast<uint64_t>(memory_free_bytes)) + " of " +
+                    gigabytes(static_cast<uint64_t>(memory_bytes)) + " free, driver " + driver;
+  if (read_gb_per_s <= 0) return out;
+  char peaks[96];
+  std::snprintf(peaks, sizeof peaks, ", reads %.0f GB/s, bfloat16 %.0f TFLOP/s", read_gb_per_s,
+                bf16_tflops);
+  return out + peaks;
+}
 
 Result<DoctorReport> examine(std::vector<SettingInForce> settings) {
   DoctorReport report{.version = REALM_VERSION,
@@ -157,7 +173,7 @@ std::string DoctorReport::text() const {
                 bandwidth.threads);
   add_line(out, "memory reads", speed);
   add_line(out, "GPUs",
-           !gpu.empty()           ? gpu
+           gpu                    ? gpu->text()
            : machine.gpus.empty() ? "none"
                                   : joined(machine.gpus, "") + " (not used)");
   add_line(out, "embedded model", embedded_model.empty() ? "cannot be used" : embedded_model);
@@ -190,10 +206,19 @@ std::string DoctorReport::json() const {
   json.text("huge_pages", machine.huge_pages);
   json.number("memory_read_gb_s", bandwidth.gb_per_s).key("gpus").begin_array();
   for (const std::string& one : machine.gpus) json.text(one);
-  json.end_array()
-      .boolean("gpus_used", !gpu.empty())
-      .text("gpu", gpu)
-      .text("embedded_model", embedded_model);
+  json.end_array().boolean("gpus_used", gpu.has_value()).text("gpu", gpu ? gpu->text() : "");
+  json.key("gpu_details");
+  if (gpu) {
+    json.begin_object().text("name", gpu->name);
+    json.text("compute_capability", gpu->compute_capability).text("driver", gpu->driver);
+    json.integer("memory_bytes", gpu->memory_bytes);
+    json.integer("memory_free_bytes", gpu->memory_free_bytes);
+    json.number("memory_read_gb_s", gpu->read_gb_per_s);
+    json.number("bf16_tflops", gpu->bf16_tflops).end_object();
+  } else {
+    json.null();
+  }
+  json.text("embedded_model", embedded_model);
   json.key("settings").begin_array();
   for (const SettingInForce& setting : settings) {
     json.begin_object().text("name", setting.name).text("value", setting.value);

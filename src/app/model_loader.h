@@ -29,10 +29,18 @@ struct ModelOptions {
   int64_t context = 0;                    // tokens; 0: default_context()
   std::string kv_type = "f16";            // f32, f16 or q8_0
   std::vector<std::string> lora = {};
+  std::string gpu_layers = "auto";  // or how many of the last layers the GPU takes
+  double gpu_memory = 0.9;          // share of the GPU's memory that may be in use
+  // What the GPU shall have room for where layers are chosen by what fits: tokens of KV cache (0:
+  // so many contexts), and a step's own memory.
+  int64_t gpu_cache_tokens = 0, gpu_cache_contexts = 1;
+  int64_t gpu_step_bytes = int64_t{512} << 20;
   bool batch_invariant = false;  // of the CUDA backend; the CPU's always is
   bool no_mmap = false;          // read the file into memory in place of mapping it
   bool mlock = false;            // keep the weights from being paged out; the CPU backend alone
-  bool with_tokenizer = true;    // false: for work on token ids that asks nothing of the vocabulary
+  // In place of the CUDA backend (tests).
+  std::function<Result<std::unique_ptr<Backend>>()> make_gpu = {};
+  bool with_tokenizer = true;  // false: for work on token ids that asks nothing of the vocabulary
 };
 
 struct LoadedModel {
@@ -55,9 +63,10 @@ struct LoadedModel {
 // Puts something between the models and the device (statistics, traces).
 using WrapBackend = std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)>;
 
-// Errors: kNotFound, kIo; kBadModel for a file that is not acceptable, and where its vocabulary is
-// larger than its embedding; kUnsupported for a backend this build does not have;
-// kExhausted for memory that cannot be had or locked; kInvalidArgument for other options.
+// Errors: kExhausted where the model does not fit the GPU; kNotFound, kIo; kBadModel for a file
+// that is not acceptable, and where its vocabulary is larger than its embedding; kUnsupported for a
+// backend this build does not have; kExhausted for memory that cannot be had or locked;
+// kInvalidArgument for other options.
 Result<LoadedModel> load_for_running(const ModelOptions& options, const WrapBackend& wrap = {});
 
 // The file alone, for commands that run nothing. An empty path is the embedded model.

@@ -11,6 +11,7 @@ ModelOptions model_options(const Settings& settings, const std::string& path) {
                       .context = settings.find_int("ctx").value_or(0),
                       .kv_type = settings.find_text("kv-type").value_or("f16"),
                       .lora = settings.get_list("lora"),
+                      .gpu_layers = settings.find_text("gpu-layers").value_or("auto"),
                       .batch_invariant = settings.get_flag("batch-invariant"),
                       .no_mmap = settings.get_flag("no-mmap"),
                       .mlock = settings.get_flag("mlock")};

@@ -19,6 +19,7 @@
 #include "server/tenancy/request_reports.h"
 #include "server/tenancy/tenancy.h"
 #include "server/tenancy/tenant_authenticator.h"
+#include "telemetry/gpu_monitor.h"
 
 namespace realm {
 
@@ -38,6 +39,7 @@ struct ServingOptions {
   int64_t parallel = 32;
   int64_t cache_tokens = 0;  // 0: see the setting
   double gpu_memory = 0.9;   // share of a GPU's that a model may take
+  double swap_gb = 0;        // of host memory, for KV pages that have to leave a GPU
   int64_t max_queued = 1024;
   int64_t step_tokens = 0;  // 0: see the setting
   double step_stretch = 2;
@@ -95,6 +97,8 @@ class Serving {
   explicit Serving(ServingOptions options);
   Result<std::shared_ptr<server::ServedModel>> load(const ModelToServe& wanted);
   int64_t step_tokens(const LoadedModel& loaded) const;
+  int64_t gpu_step_tokens() const;
+  int32_t host_pages(const LoadedModel& loaded) const;
   Result<int64_t> cache_tokens(const LoadedModel& loaded) const;
   std::function<void()> flush_loops();
   Status open_tenancy();
@@ -112,6 +116,7 @@ class Serving {
   std::vector<std::unique_ptr<server::IoLoop>> loops_;
   std::unique_ptr<server::RequestReports> reports_;
   server::ModelSet models_;
+  std::unique_ptr<GpuMonitor> gpus_;          // null without an NVIDIA driver
   std::unique_ptr<server::Tenancy> tenancy_;  // null without a store
   std::unique_ptr<server::TenantAuthenticator> authenticator_;
   std::unique_ptr<server::ApiContext> api_;

@@ -25,6 +25,9 @@ namespace {
 // Scratch of a step and 16-bit copies of what products read, of models of 8 to 70 B.
 constexpr double kStepBytesPerToken = 512e3;
 
+// Layers are left to the processor rather than the KV cache of a GPU be smaller than this.
+constexpr int64_t kContextsOnGpu = 4;
+
 constexpr const char* kEmbeddedName = "realm-tiny";
 
 std::string name_of(const std::string& path) {
@@ -42,11 +45,14 @@ bool same_file(const std::string& a, const std::string& b) {
   return !a.empty() && !b.empty() && std::filesystem::equivalent(a, b, missing);
 }
 
-int64_t cache_bytes_per_token(const LoadedModel& loaded) {
+// Of the layers whose cache lies in the host's memory, or the others.
+int64_t cache_bytes_per_token(const LoadedModel& loaded, bool on_host) {
   const BlockFormat& format = *find_block_format(loaded.kv_type);
+  const std::vector<KvLayerShape>& layers = loaded.model->info().kv_layers;
   int64_t elements = 0;
-  for (const KvLayerShape& layer : loaded.model->info().kv_layers) {
-    elements += layer.num_heads * (layer.k_dim + layer.v_dim);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const bool here = loaded.backend->layer_is_on_host(static_cast<int64_t>(i)) == on_host;
+    if (here) elements += layers[i].elements();
   }
   return elements / static_cast<int64_t>(format.block_elements) *
          static_cast<int64_t>(format.block_bytes);
@@ -65,7 +71,11 @@ void write_model(JsonWriter& json, const server::ServedModel& model) {
   for (const std::string& alias : model.aliases) json.text(alias);
   json.end_array().text("path", model.path).text("architecture", model.architecture);
   json.text("quantization", model.quantization).integer("context", model.context);
-  json.integer("size_bytes", model.size_bytes).integer("loaded_s", model.created_s).end_object();
+  json.integer("size_bytes", model.size_bytes).integer("loaded_s", model.created_s);
+  const std::optional<Error> fault = model.scheduler->stats().fault;
+  json.boolean("healthy", !fault.has_value()).key("fault");
+  fault ? json.text(fault->message) : json.null();
+  json.end_object();
 }
 
 std::optional<server::ApiError> parse_admin_body(const AdminRequest& request, json::object& out) {
@@ -125,12 +135,12 @@ Result<int64_t> Serving::cache_tokens(const LoadedModel& loaded) const {
                      " holds not even one context of " + std::to_string(loaded.context) +
                      " tokens; raise it or lower --ctx"};
   }
-  const int64_t token_bytes = std::max<int64_t>(cache_bytes_per_token(loaded), 1);
-  const int64_t most = loaded.context * options_.parallel;
-  if (loaded.backend->is_host()) {
+  int64_t most = loaded.context * options_.parallel;
+  if (const int64_t host_bytes = cache_bytes_per_token(loaded, true); host_bytes > 0) {
     const auto available = static_cast<int64_t>(examine_machine().memory_available_bytes);
-    return std::clamp(available / 4 / token_bytes, loaded.context, most);
+    most = std::clamp(available / 4 / host_bytes, loaded.context, most);
   }
+  if (loaded.backend->is_host()) return most;
   // What is not taken yet of the share, less what a step works with: logits, and a few rows of the
   // widest layer for each token.
   const Backend::Memory memory = TRY(loaded.backend->memory());
@@ -139,25 +149,45 @@ Result<int64_t> Serving::cache_tokens(const LoadedModel& loaded) const {
   const double step = 4.0 * static_cast<double>(options_.parallel * info.vocab_size) +
                       kStepBytesPerToken * static_cast<double>(step_tokens(loaded));
   const double room = options_.gpu_memory * static_cast<double>(memory.total_bytes) - taken - step;
+  const int64_t token_bytes = std::max<int64_t>(cache_bytes_per_token(loaded, false), 1);
   const auto fitting = static_cast<int64_t>(room / static_cast<double>(token_bytes));
   if (fitting >= loaded.context) return std::min(fitting, most);
   return Error{ErrorCode::kExhausted,
                "the GPU has room for " + std::to_string(std::max<int64_t>(fitting, 0)) +
                    " tokens of KV cache beside the model, and the context is " +
                    std::to_string(loaded.context) +
-                   "; lower --ctx, raise --gpu-memory or use --backend cpu"};
+                   "; lower --ctx or --gpu-layers, raise --gpu-memory or use --backend cpu"};
 }
 
 // A device needs many tokens at once to be busy; on the host larger steps only delay others.
 int64_t Serving::step_tokens(const LoadedModel& loaded) const {
   if (options_.step_tokens > 0) return options_.step_tokens;
-  return loaded.backend->is_host() ? 512 : 2048;
+  return loaded.backend->is_host() ? 512 : gpu_step_tokens();
+}
+
+int64_t Serving::gpu_step_tokens() const {
+  return options_.step_tokens > 0 ? options_.step_tokens : 2048;
+}
+
+// Where all layers' caches lie on the GPU.
+int32_t Serving::host_pages(const LoadedModel& loaded) const {
+  const ModelInfo& info = loaded.model->info();
+  if (info.is_encoder || cache_bytes_per_token(loaded, true) > 0) return 0;
+  const auto available = static_cast<double>(examine_machine().memory_available_bytes);
+  const double bytes = std::min(options_.swap_gb * 1e9, available / 8);
+  const auto page = static_cast<double>(Engine::page_bytes(info, loaded.kv_type));
+  return static_cast<int32_t>(std::min(bytes / page, 1e6));
 }
 
 Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& wanted) {
   ModelOptions model_options = options_.model_options;
   model_options.path = wanted.path;
   model_options.pool = pool_;
+  model_options.gpu_memory = options_.gpu_memory;
+  model_options.gpu_cache_tokens = options_.cache_tokens;
+  model_options.gpu_cache_contexts = std::min(options_.parallel, kContextsOnGpu);
+  model_options.gpu_step_bytes =
+      static_cast<int64_t>(kStepBytesPerToken * static_cast<double>(gpu_step_tokens()));
   auto loaded = std::make_shared<LoadedModel>(TRY(load_for_running(model_options)));
   if (const int64_t most = loaded->model->info().position_limit; most > 0) {
     // --ctx is of all models; this one's positions end earlier.
@@ -170,6 +200,7 @@ Result<std::shared_ptr<server::ServedModel>> Serving::load(const ModelToServe& w
                                          .max_step_tokens = step_tokens(*loaded),
                                          .max_sequences = options_.parallel,
                                          .max_logit_rows = options_.parallel,
+                                         .host_pages = host_pages(*loaded),
                                          .embeddings = true}));
   const ModelInfo& info = loaded->model->info();
   served->id = wanted.name;

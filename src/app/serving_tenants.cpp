@@ -88,13 +88,17 @@ void Serving::apply_policies(const DirectorySnapshot& directory) {
 }
 
 Status Serving::listen() {
+  // Without an NVIDIA driver there is nothing to watch.
+  if (auto gpus = GpuMonitor::open(); gpus.ok()) gpus_ = std::move(gpus).value();
   api_ = std::make_unique<server::ApiContext>(server::ApiContext{
       .models = models_,
       .authenticator = *authenticator_,
       .limits = options_.limits,
       .version = REALM_VERSION,
       .started_s = server::unix_seconds(),
-      .metrics = [this] { return server::scrape_metrics(models_, tenancy_.get(), *reports_); }});
+      .metrics = [this] {
+        return server::scrape_metrics(models_, tenancy_.get(), *reports_, gpus_.get());
+      }});
   router_ = std::make_unique<server::Router>(*api_, options_.router);
   std::vector<server::IoLoop*> loops;
   for (const auto& loop : loops_) loops.push_back(loop.get());

@@ -99,6 +99,10 @@ std::vector<SettingRow> server_rows() {
        "--gpu-memory leaves, between one context and one for each parallel request"},
       {"gpu-memory", kFloat, "0.9", "SHARE", 0.01, 1,
        "part of the GPU's memory that may be in use once a model and its cache are loaded"},
+      {"swap-gb", kFloat, "2", "GB", 0, 10000,
+       "host memory for KV cache that has to leave a GPU, used where copying it back is faster "
+       "than "
+       "computing it again; at most an eighth of what is free"},
       {"queue", kInt, "1024", "N", 0, 1e6, "requests that may wait for each model"},
       {"step-tokens", kInt, "", "N", 1, 65536,
        "most tokens of one step of a model; 512 unless set, 2048 on a GPU"},
@@ -179,6 +183,15 @@ std::vector<SettingRow> make_table() {
        .choices = {"auto", "cpu", "cuda"},
        .help =
            "what the model runs on; auto is the GPU where there is one that this build can use"},
+      {.name = "gpu-layers",
+       .synonyms = {},
+       .group = kModel,
+       .type = kText,
+       .fallback = "auto",
+       .placeholder = "N|auto",
+       .choices = {},
+       .help = "layers of the model that the GPU takes, counted from the last, the processor the "
+               "others; auto is as many as fit"},
       {.name = "threads",
        .synonyms = "-t",
        .group = kModel,

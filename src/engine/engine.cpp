@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -130,6 +131,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   }
   if (o.cache_tokens == 0) o.cache_tokens = o.context;
   TRY(check_range("cache tokens", o.cache_tokens, 1, int64_t{1} << 28));
+  TRY(check_range("pages in the host's memory", o.host_pages, 0, 1 << 24));
   TRY(check_range("tokens a step", o.max_step_tokens, 1, 65536));
   TRY(check_range("sequences a step", o.max_sequences, 1, 4096));
   if (info.is_encoder && o.max_step_tokens < o.context) {
@@ -146,6 +148,8 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   std::unique_ptr<Engine> engine(
       new Engine(std::move(model), backend, o, static_cast<int32_t>(num_pages)));
   TRY(engine->allocate(static_cast<int32_t>(num_pages)));
+  if (backend.grows_when_run()) TRY(engine->rehearse());
+  if (o.host_pages > 0) TRY(engine->take_host_pages());
   return engine;
 }
 
@@ -165,6 +169,7 @@ Status Engine::allocate(int32_t num_pages) {
   if (pads_) num_pages += static_cast<int32_t>(kPaddingPages);
   const BlockFormat& format = *find_block_format(options_.kv_type);
   for (const KvLayerShape& shape : model_->info().kv_layers) {
+    const auto index = static_cast<int64_t>(cache_.size());
     KvLayer layer;
     for (auto [view, dim] : {std::pair{&layer.k, shape.k_dim}, std::pair{&layer.v, shape.v_dim}}) {
       if (dim % format.block_elements != 0) {
@@ -180,7 +185,12 @@ Status Engine::allocate(int32_t num_pages) {
       }
       const int64_t dims[] = {num_pages, shape.num_heads, kPageTokens, dim};
       *view = make_view(nullptr, options_.kv_type, dims, 4);
-      const Buffer buffer = TRY(backend_.allocate(view->extent_bytes()));
+      const auto allocated = backend_.allocate_cache(view->extent_bytes(), index);
+      if (!allocated.ok() && allocated.error().code == ErrorCode::kExhausted) {
+        return allocated.error().at("a KV cache of " + std::to_string(options_.cache_tokens) +
+                                    " tokens does not fit");
+      }
+      const Buffer buffer = TRY(allocated);
       view->data = buffer.data.get();
       cache_bytes_ += buffer.size_bytes;
       cache_buffers_.push_back(buffer);
@@ -206,6 +216,46 @@ Status Engine::allocate(int32_t num_pages) {
     scratch_bytes = std::max(scratch_bytes, largest.program.scratch_bytes);
   }
   scratch_ = TRY(backend_.allocate(scratch_bytes));
+  return {};
+}
+
+// The largest prompt step and the largest decode step, once: whatever the backend takes as it runs
+// is had now or refused now.
+Status Engine::rehearse() {
+  const std::vector<Token> zeros(static_cast<size_t>(options_.max_step_tokens), 0);
+  for (const bool is_decode : {false, true}) {
+    std::vector<Sequence> sequences;
+    std::vector<int64_t> counts;
+    std::vector<std::pair<PageId, PageId>> copies;
+    int64_t tokens_left = options_.max_step_tokens;
+    while (tokens_left > 0 && pool_.pages_free() > 0 &&
+           static_cast<int64_t>(sequences.size()) < options_.max_sequences) {
+      const int64_t room = std::min(options_.context, int64_t{pool_.pages_free()} * kPageTokens);
+      counts.push_back(is_decode ? 1 : std::min(tokens_left, room));
+      sequences.emplace_back(pool_);
+      TRY(sequences.back().reserve(counts.back(), copies));
+      tokens_left -= counts.back();
+    }
+    std::vector<StepItem> items;
+    std::vector<DeviceDraw> draws;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      const bool wanted = static_cast<int64_t>(draws.size()) < options_.max_logit_rows;
+      if (wanted) draws.emplace_back();
+      items.push_back({.sequence = &sequences[i],
+                       .tokens = std::span(zeros).first(static_cast<size_t>(counts[i])),
+                       .logits = wanted ? WantLogits::kLast : WantLogits::kNone});
+    }
+    Status done;
+    if (!model_->info().is_encoder) {
+      if (const auto step = step_summaries(items, draws); !step.ok()) done = step.error();
+    } else if (!is_decode) {
+      if (const auto step = step_hidden(items); !step.ok()) done = step.error();
+    }
+    // What the numbers are is of no interest.
+    if (!done.ok() && done.error().code != ErrorCode::kBadModel) {
+      return done.error().at("a trial run of the largest step");
+    }
+  }
   return {};
 }
 
@@ -503,6 +553,57 @@ Result<StepHidden> Engine::step_hidden(std::span<const StepItem> items) {
   if (!all_finite(values)) return not_finite();
   hidden.values = values;
   return hidden;
+}
+
+size_t Engine::page_bytes(const ModelInfo& info, DType kv_type) {
+  const BlockFormat& format = *find_block_format(kv_type);
+  int64_t elements = 0;
+  for (const KvLayerShape& layer : info.kv_layers) elements += layer.elements() * kPageTokens;
+  return static_cast<size_t>(elements) / static_cast<size_t>(format.block_elements) *
+         static_cast<size_t>(format.block_bytes);
+}
+
+Status Engine::swap_pages(std::span<const PageSwap> swaps) {
+  const size_t bytes = page_bytes(model_->info(), options_.kv_type);
+  for (const PageSwap& swap : swaps) {
+    CHECK(swap.page >= 0 && swap.page < pool_.num_pages());
+    CHECK(swap.slot >= 0 && swap.slot < options_.host_pages);
+    std::byte* host = host_pages_.data.get() + static_cast<size_t>(swap.slot) * bytes;
+    for (const KvLayer& layer : cache_) {
+      for (const TensorView* view : {&layer.k, &layer.v}) {
+        if (view == &layer.v && layer.v.data == layer.k.data) continue;
+        const TensorView page = view->slice(swap.page, 1);
+        const size_t size = page.extent_bytes();
+        if (swap.out) {
+          TRY(backend_.copy_out(host, page.data, size));
+        } else {
+          TRY(backend_.copy_in(page.data, host, size));
+        }
+        host += size;
+      }
+    }
+  }
+  return {};
+}
+
+// A few pages there and back, to know how long that takes; nothing is in them yet.
+Status Engine::take_host_pages() {
+  const size_t bytes = page_bytes(model_->info(), options_.kv_type);
+  host_pages_ = TRY(backend_.allocate_pinned(static_cast<size_t>(options_.host_pages) * bytes));
+  const int32_t count = std::min({options_.host_pages, pool_.num_pages(), 16});
+  std::vector<PageSwap> swaps;
+  for (int32_t i = 0; i < count; ++i) swaps.push_back({.page = i, .slot = i, .out = true});
+  for (int32_t i = 0; i < count; ++i) swaps.push_back({.page = i, .slot = i, .out = false});
+  std::byte one[1];
+  for (int round = 0; round < 3; ++round) {
+    const auto begin = std::chrono::steady_clock::now();
+    TRY(swap_pages(swaps));
+    TRY(backend_.download(one, inputs_.data.get()));
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+    const double each = taken.count() / static_cast<double>(swaps.size());
+    swap_page_seconds_ = round == 0 ? each : std::min(swap_page_seconds_, each);
+  }
+  return {};
 }
 
 Status Engine::copy_pages(std::span<const std::pair<PageId, PageId>> pairs) {

@@ -28,6 +28,7 @@ struct EngineOptions {
   int64_t max_sequences = 16;     // sequences of one step
   int64_t max_logit_rows = 16;    // rows of logits of one step
   DType kv_type = DType::kF16;    // F32, F16 or Q8_0
+  int32_t host_pages = 0;         // pages of KV cache that the host's memory holds besides
   bool embeddings = false;        // step_hidden() will be called; without it no encoder is taken
 };
 
@@ -71,7 +72,8 @@ struct InputLayout;
 class Engine {
  public:
   // `backend` outlives the engine. Errors: kInvalidArgument for options out of range, kExhausted
-  // where the memory cannot be had, kBadModel where tensors do not fit together, kUnsupported for
+  // where the memory cannot be had (with what a first run takes, where the backend takes any then),
+  // kBadModel where tensors do not fit together, kUnsupported for
   // an encoder without `embeddings`. An encoder's steps hold a whole context at least.
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
                                                 Backend& backend, const EngineOptions& options);
@@ -94,6 +96,13 @@ class Engine {
   // them, and not finite ones as kBadModel. An encoder's items are whole texts.
   Result<StepHidden> step_hidden(std::span<const StepItem> items);
   Status copy_pages(std::span<const std::pair<PageId, PageId>> pairs);
+  // Copies pages to host_pages' memory and back, in this order; done by the time the next step
+  // runs.
+  Status swap_pages(std::span<const PageSwap> swaps);
+  // How long one takes, either way, as measured when the engine was made; 0 without host_pages.
+  double swap_page_seconds() const { return swap_page_seconds_; }
+  // Bytes of one page, of all layers.
+  static size_t page_bytes(const ModelInfo& info, DType kv_type);
 
   const Model& model() const { return *model_; }
   const EngineOptions& options() const { return options_; }
@@ -126,6 +135,8 @@ class Engine {
   Engine(std::shared_ptr<const Model> model, Backend& backend, const EngineOptions& options,
          int32_t num_pages);
   Status allocate(int32_t num_pages);
+  Status rehearse();
+  Status take_host_pages();
   StepInputs input_views(const Shape& shape) const;
   Result<StepProgram> build(const Shape& shape) const;
   Result<const StepProgram*> program_for(const Shape& shape);
@@ -151,6 +162,8 @@ class Engine {
   std::vector<KvLayer> cache_;
   std::vector<Buffer> cache_buffers_;
   size_t cache_bytes_ = 0;
+  Buffer host_pages_;  // [host pages, bytes of a page]
+  double swap_page_seconds_ = 0;
   Buffer inputs_;
   Buffer scratch_;
   std::vector<std::byte> staging_;  // the host's copy of inputs_

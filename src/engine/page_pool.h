@@ -17,6 +17,13 @@ inline int64_t pages_for(int64_t tokens) {
   return (tokens + kPageTokens - 1) / kPageTokens;
 }
 
+// A page's content on its way to the host's memory or back.
+struct PageSwap {
+  PageId page;
+  int32_t slot;  // of the host's memory
+  bool out;      // from the page to the slot
+};
+
 class PagePool {
  public:
   explicit PagePool(int32_t num_pages);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,9 +43,23 @@ class Backend {
   };
   virtual Result<Memory> memory() const;
 
+  // Whether ops take memory of their own the first time they run at a size: an engine runs its
+  // largest steps once before it serves, so that what cannot be had is found out then.
+  virtual bool grows_when_run() const { return false; }
+
   virtual Result<Buffer> allocate(size_t size_bytes) = 0;
+  // Memory for the KV cache of a layer of the model, and whether that is the host's: a backend of
+  // several devices keeps each layer's where the layer runs.
+  virtual Result<Buffer> allocate_cache(size_t size_bytes, int64_t layer);
+  virtual bool layer_is_on_host(int64_t layer) const;
   virtual Status upload(std::byte* to, std::span<const std::byte> from) = 0;
   virtual Status download(std::span<std::byte> to, const std::byte* from) = 0;
+
+  // Host memory that a device copies from and to at full speed and while it works; the two copies
+  // take their turn among uploads and runs, and a download waits for them.
+  virtual Result<Buffer> allocate_pinned(size_t size_bytes);
+  virtual Status copy_out(std::byte* pinned, const std::byte* from, size_t size_bytes);
+  virtual Status copy_in(std::byte* to, const std::byte* pinned, size_t size_bytes);
 
   // Makes a weight's bytes (which outlive the backend's use) addressable by ops. On a host backend
   // this is the mapping itself, nothing is copied.

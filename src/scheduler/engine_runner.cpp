@@ -15,7 +15,9 @@ EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, std::shared_ptr<Share
               .vocab_size = engine_->model().info().vocab_size,
               .generates = !engine_->model().info().is_encoder,
               .embeds = engine_->options().embeddings,
-              .whole_prompts = engine_->model().info().is_encoder},
+              .whole_prompts = engine_->model().info().is_encoder,
+              .host_pages = engine_->options().host_pages,
+              .swap_page_seconds = engine_->swap_page_seconds()},
       sampler_(*engine_, pool_, summaries) {}
 
 Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> out) {

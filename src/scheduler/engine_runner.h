@@ -22,6 +22,7 @@ class EngineRunner final : public StepRunner {
 
   const RunnerLimits& limits() const override { return limits_; }
   PagePool& pages() override { return engine_->pages(); }
+  Status swap(std::span<const PageSwap> swaps) override { return engine_->swap_pages(swaps); }
   Status run(std::span<const StepWork> work, std::span<StepOutput> out) override;
 
  private:

@@ -1,5 +1,6 @@
 #include "scheduler/fake_runner.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "base/check.h"
@@ -21,7 +22,8 @@ uint64_t mix(uint64_t h, uint64_t value) {
 FakeRunner::FakeRunner(FakeOptions options)
     : options_(std::move(options)),
       pool_(options_.num_pages),
-      cache_(static_cast<size_t>(options_.num_pages) * kPageTokens, 0) {
+      cache_(static_cast<size_t>(options_.num_pages) * kPageTokens, 0),
+      host_(static_cast<size_t>(options_.limits.host_pages) * kPageTokens, 0) {
   CHECK(options_.first_token >= 0 && options_.first_token < options_.limits.vocab_size);
 }
 
@@ -65,6 +67,22 @@ Status FakeRunner::constrain(TokenConstraint& constraint, Sampled& sampled) cons
     return {};
   }
   return Error{ErrorCode::kInvalidArgument, "the output's grammar allows no token"};
+}
+
+Status FakeRunner::swap(std::span<const PageSwap> swaps) {
+  for (const PageSwap& swap : swaps) {
+    CHECK(swap.page >= 0 && swap.page < options_.num_pages);
+    CHECK(swap.slot >= 0 && swap.slot < options_.limits.host_pages);
+    const auto page = cache_.begin() + swap.page * kPageTokens;
+    const auto slot = host_.begin() + swap.slot * kPageTokens;
+    if (swap.out) {
+      std::copy_n(page, kPageTokens, slot);
+      std::fill_n(page, kPageTokens, 0);  // it is another's from here on
+    } else {
+      std::copy_n(slot, kPageTokens, page);
+    }
+  }
+  return {};
 }
 
 Status FakeRunner::run(std::span<const StepWork> work, std::span<StepOutput> out) {

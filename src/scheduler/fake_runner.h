@@ -34,6 +34,7 @@ class FakeRunner final : public StepRunner {
 
   const RunnerLimits& limits() const override { return options_.limits; }
   PagePool& pages() override { return pool_; }
+  Status swap(std::span<const PageSwap> swaps) override;
   Status run(std::span<const StepWork> work, std::span<StepOutput> out) override;
 
   // The token this runner gives after `tokens` under `sampler`'s seed.
@@ -47,6 +48,7 @@ class FakeRunner final : public StepRunner {
   FakeOptions options_;
   PagePool pool_;
   std::vector<uint64_t> cache_;  // [pages, kPageTokens]
+  std::vector<uint64_t> host_;   // [host pages, kPageTokens]
 };
 
 }  // namespace realm

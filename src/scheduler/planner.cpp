@@ -33,7 +33,7 @@ Planner::Planner(const RunnerLimits& limits, PagePool& pool, const PlannerOption
       pool_(pool),
       options_(options),
       max_running_(std::min({limits.max_sequences, limits.max_sampled, limits.max_step_tokens})),
-      cache_(pool) {}
+      cache_(pool, limits.host_pages) {}
 
 Planner::~Planner() {
   end_all(FinishReason::kCancelled, {});
@@ -268,11 +268,17 @@ const StepPlan& Planner::plan(const StepPace& pace) {
   plan_.streams = plan_.prefill_tokens = 0;
   ++plan_number_;
   drop_ended_from_running();
+  cache_.set_storing(2 * limits_.swap_page_seconds <= kPageTokens * pace.prompt_token_seconds());
   find_light_tenants();
   grow_streams();
   start_requests();
   drop_ended_from_running();
   fill_work(pace);
+  // Those of plans without work are still to be done.
+  for (const PageSwap& swap : cache_.take_swaps()) {
+    plan_.swaps.push_back(swap);
+    ++(swap.out ? pages_stored_ : pages_brought_back_);
+  }
   return plan_;
 }
 
@@ -376,6 +382,11 @@ Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
                 std::vector<StepOutput>& out) {
   const std::span<const StepWork> work(plan.work);
   out.resize(work.size());
+  if (!plan.swaps.empty()) {
+    // Whoever's pages they were, nothing that is cached can be trusted now.
+    const Status swapped = runner.swap(plan.swaps);
+    if (!swapped.ok()) return Error{ErrorCode::kUnavailable, swapped.error().message};
+  }
   Status status = runner.run(work, out);
   if (status.ok() || status.error().code == ErrorCode::kUnavailable) return status;
   if (work.size() == 1) {
@@ -421,6 +432,7 @@ void Planner::commit(std::span<const StepOutput> out, double now) {
     }
   }
   plan_.work.clear();
+  plan_.swaps.clear();
 }
 
 void Planner::keep_computed_pages(LiveRequest& request) {
@@ -504,6 +516,9 @@ void Planner::fill(SchedulerStats& stats) const {
   stats.recomputed_tokens = recomputed_tokens_;
   stats.prefix_queries = prefix_queries_;
   stats.prefix_hits = prefix_hits_;
+  stats.pages_in_host_memory = cache_.num_stored();
+  stats.pages_stored = pages_stored_;
+  stats.pages_brought_back = pages_brought_back_;
   for (const auto& [id, entry] : tenants_) {
     TenantStats& row = stats.tenants.emplace_back(entry->totals);
     row.running = entry->running;

@@ -18,8 +18,9 @@
 // that was served less than half as much of late as another is light: it may be ahead in service by
 // `burst` (which bounds what it can gain), and for the first second of its prompts the other's
 // streams sit out.
-// Recomputing, and not swapping pages to the host: the prefix cache makes most of it a look-up, a
-// step's spare room for prompts is there anyway, and there is no second memory to size and police.
+// Recomputing is a look-up for what is still in the prefix cache. What is not went to the host's
+// memory where the runner has some and copying a page out and in takes less time than computing it,
+// as measured; so pages are swapped by the cache, for whoever meets them again.
 #pragma once
 
 #include <memory>
@@ -56,6 +57,7 @@ struct StepPlan {
   std::vector<StepWork> work;
   std::vector<LiveRequest*> requests;  // of the work, in the same order
   std::vector<LiveRequest*> started;   // for the first time
+  std::vector<PageSwap> swaps;         // to be done before the work, in this order
   int64_t streams = 0;                 // running streams' tokens
   int64_t prefill_tokens = 0;
 };
@@ -154,7 +156,7 @@ class Planner {
   LiveRequest* displaced_by(const Tenant& taker, int64_t Tenant::*resource, int64_t amount,
                             int64_t total) const;
   void displace(LiveRequest& request);
-  void hold_prefix(LiveRequest& request, std::span<const PageId> pages);
+  void hold_prefix(LiveRequest& request, const PrefixCache::Match& match);
   void start(LiveRequest& request, int64_t shared_pages);
   bool uses_cache(const LiveRequest& request) const;
   int64_t max_pages(const Tenant& tenant) const;
@@ -194,6 +196,7 @@ class Planner {
   std::vector<TenantId> left_queue_;
   int64_t steps_ = 0, step_tokens_ = 0, step_sampled_ = 0, recomputed_tokens_ = 0;
   int64_t prefix_queries_ = 0, prefix_hits_ = 0;
+  int64_t pages_stored_ = 0, pages_brought_back_ = 0;
 };
 
 // Runs a plan's step. One that fails as a whole is run again one sequence at a time, so that only

@@ -172,12 +172,15 @@ Planner::Start Planner::try_start(LiveRequest& request) {
     if (published > static_cast<int64_t>(match.pages.size())) {
       auto shared = cache_.find({.published = true, .adapter = request.request.adapter},
                                 request.tokens, published);
-      if (shared.pages.size() > match.pages.size()) match = std::move(shared);
+      shared.stored = 0;  // not this tenant's to bring back
+      const auto found = static_cast<int64_t>(match.pages.size()) + match.stored;
+      if (static_cast<int64_t>(shared.pages.size()) > found) match = std::move(shared);
     }
   }
   if (!make_slot(owner)) return Start::kNoRoom;
-  hold_prefix(request, match.pages);
-  const int64_t missing = needed - static_cast<int64_t>(match.pages.size());
+  hold_prefix(request, match);
+  const auto cached = static_cast<int64_t>(match.pages.size());
+  const int64_t missing = needed - cached;
   if (!make_pages(request, needed, missing)) {
     request.pages_lacking = missing;
     cache_.release(request.path, request.id);
@@ -185,18 +188,28 @@ Planner::Start Planner::try_start(LiveRequest& request) {
     return Start::kNoRoom;
   }
   request.pages_lacking = 0;
-  start(request, static_cast<int64_t>(match.pages.size()));
+  for (int64_t i = cached; i < cached + match.stored; ++i) {
+    const auto index = static_cast<size_t>(i);
+    cache_.bring_back(request.path, index, request.sequence.pages()[index]);
+    request.sequence.append(std::span(request.tokens).subspan(index * kPageTokens, kPageTokens));
+  }
+  start(request, cached + match.stored);
   return Start::kDone;
 }
 
 // From here on these pages stay, whatever is given up to make room for the others.
-void Planner::hold_prefix(LiveRequest& request, std::span<const PageId> pages) {
+void Planner::hold_prefix(LiveRequest& request, const PrefixCache::Match& match) {
+  const std::vector<PageId>& pages = match.pages;
   request.sequence.share(std::span(request.tokens).first(pages.size() * kPageTokens), pages);
   if (!uses_cache(request)) return;
   request.path = cache_.enter(space_of(request));
   for (size_t i = 0; i < pages.size(); ++i) {
     cache_.extend(request.path, std::span(request.tokens).subspan(i * kPageTokens, kPageTokens),
                   pages[i], true, request.id);
+  }
+  for (size_t i = pages.size(); i < pages.size() + static_cast<size_t>(match.stored); ++i) {
+    cache_.hold_stored(request.path,
+                       std::span(request.tokens).subspan(i * kPageTokens, kPageTokens));
   }
 }
 

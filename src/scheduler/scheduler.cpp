@@ -1,5 +1,7 @@
 #include "scheduler/scheduler.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -45,6 +47,7 @@ class Scheduler::Loop {
   bool drain(std::chrono::milliseconds timeout);
   void stop();
   SchedulerStats stats() const;
+  bool is_broken() const;
   const RunnerLimits& limits() const { return runner_->limits(); }
 
  private:
@@ -65,6 +68,7 @@ class Scheduler::Loop {
   bool read_inbox(bool wait, double until);
   bool plan_step(bool ending);
   void run_step();
+  void note_fault(const Error& error);
   void deliver_starts();
   void deliver_tokens();
   void deliver_ends();
@@ -218,6 +222,11 @@ SchedulerStats Scheduler::Loop::stats() const {
   return stats;
 }
 
+bool Scheduler::Loop::is_broken() const {
+  std::lock_guard lock(inbox_mutex_);
+  return fault_.has_value();
+}
+
 // --- The thread ---
 
 void Scheduler::Loop::run() {
@@ -282,7 +291,7 @@ bool Scheduler::Loop::plan_step(bool ending) {
 void Scheduler::Loop::run_step() {
   const double begin = now();
   const Status status = run_plan(*runner_, planner_, *plan_, outputs_);
-  if (!status.ok()) new_fault_ = status.error();
+  if (!status.ok()) note_fault(status.error());
   const double end = now();
   if (status.ok()) pace_.observe(plan_->streams, plan_->prefill_tokens, end - begin);
   std::lock_guard lock(planner_mutex_);
@@ -293,6 +302,14 @@ void Scheduler::Loop::run_step() {
     planner_.commit(outputs_, end);
   }
   scheduler_seconds_ += now() - end;
+}
+
+// Nobody is admitted from here on, and whoever asks why a request ended is told the engine.
+void Scheduler::Loop::note_fault(const Error& error) {
+  new_fault_ = error;
+  spdlog::error("the engine is broken, its requests fail from now on: {}", error.message);
+  std::lock_guard lock(inbox_mutex_);
+  if (!fault_) fault_ = error;
 }
 
 void Scheduler::Loop::deliver_starts() {
@@ -322,12 +339,11 @@ void Scheduler::Loop::deliver_ends() {
 void Scheduler::Loop::settle_queue() {
   const std::vector<TenantId> left = planner_.take_left_queue();
   const auto num_ended = static_cast<int64_t>(ended_.size());
-  if (left.empty() && num_ended == 0 && !new_fault_) return;
+  if (left.empty() && num_ended == 0) return;
   ended_.clear();  // sinks are gone before drain() returns
   const double time = now();
   {
     std::lock_guard lock(inbox_mutex_);
-    if (new_fault_ && !fault_) fault_ = new_fault_;
     for (const TenantId tenant : left) --gate(tenant).queued;
     queued_ -= static_cast<int64_t>(left.size());
     live_ -= num_ended;
@@ -392,6 +408,10 @@ void Scheduler::stop() {
 
 SchedulerStats Scheduler::stats() const {
   return loop_->stats();
+}
+
+bool Scheduler::is_broken() const {
+  return loop_->is_broken();
 }
 
 const RunnerLimits& Scheduler::limits() const {

@@ -71,6 +71,9 @@ class Scheduler {
   void stop();
 
   SchedulerStats stats() const;
+  // Whether the engine's device has failed: every request is refused from then on. True before the
+  // first request that the fault ends hears of it.
+  bool is_broken() const;
   const RunnerLimits& limits() const;
 
  private:

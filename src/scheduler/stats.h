@@ -33,6 +33,7 @@ struct SchedulerStats {
   int64_t pages_total = 0;
   int64_t pages_used = 0;    // by running requests
   int64_t pages_cached = 0;  // kept only for the prefix cache; given up when needed
+  int64_t pages_in_host_memory = 0;
   // Totals.
   int64_t steps = 0;
   int64_t step_tokens = 0;                // run in all steps, prefill and decode
@@ -42,6 +43,8 @@ struct SchedulerStats {
   int64_t recomputed_tokens = 0;          // run again after preemption
   int64_t prefix_queries = 0;             // prompt tokens looked up in the prefix cache
   int64_t prefix_hits = 0;                // prompt tokens found there
+  int64_t pages_stored = 0;               // copied to the host's memory
+  int64_t pages_brought_back = 0;         // copied back
   std::vector<TenantStats> tenants = {};  // in order of id; the fields are summed over by total()
 
   TenantStats total() const;

@@ -23,6 +23,8 @@ class StepPace {
   // short, a few longer steps compute them at a multiple of the speed, and in the p99 of the time
   // between tokens while a long one is computed they do not count.
   int64_t eager_tokens(int64_t streams, int64_t limit) const;
+  // What a prompt's token costs where nothing else runs; 0: not known yet.
+  double prompt_token_seconds() const { return per_token_alone_; }
   void observe(int64_t streams, int64_t prefill_tokens, double seconds);
 
  private:

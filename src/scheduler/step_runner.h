@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "base/check.h"
 #include "base/result.h"
 #include "base/token.h"
 #include "engine/page_pool.h"
@@ -23,9 +24,11 @@ struct RunnerLimits {
   int64_t max_sequences;    // of one step
   int64_t max_sampled;      // sequences of one step that want a token
   int64_t vocab_size;
-  bool generates = true;       // makes tokens
-  bool embeds = false;         // makes vectors of prompts
-  bool whole_prompts = false;  // a prompt has to be run in one step
+  bool generates = true;         // makes tokens
+  bool embeds = false;           // makes vectors of prompts
+  bool whole_prompts = false;    // a prompt has to be run in one step
+  int32_t host_pages = 0;        // that swap() has room for in the host's memory
+  double swap_page_seconds = 0;  // to copy one there, or back, as measured
 };
 
 // Tokens of one sequence to run now; room for them is reserved.
@@ -49,6 +52,12 @@ class StepRunner {
   virtual const RunnerLimits& limits() const = 0;
   virtual PagePool& pages() = 0;
   virtual bool has_adapter(AdapterId adapter) const { return adapter == AdapterId::kNone; }
+
+  // Copies pages to the host's memory and back, one after the other. Errors: as run().
+  virtual Status swap(std::span<const PageSwap> swaps) {
+    CHECK(swaps.empty());  // without host_pages there are none
+    return {};
+  }
 
   // Runs the work and appends its tokens to its sequences; `out` has one entry each. Errors:
   // kUnavailable: the device is broken, nothing can run any more. Any other: this step failed as a

@@ -98,6 +98,7 @@ struct Metrics::Families {
 
   void take_over(const ModelState& state);
   void take_over_tenants(const ServerState& state);
+  void take_over(const GpuState& gpu);
 
   prometheus::Registry registry;
   const size_t tenants_max;
@@ -172,6 +173,19 @@ struct Metrics::Families {
       counter("realm_guest_cpu_seconds_total", "CPU time of tenant programs.");
   Family<Counter>& tenant_rejections =
       counter("realm_quota_rejections_total", "Requests refused for a quota.");
+  Family<Gauge>& host_pages =
+      gauge("realm_kv_pages_in_host_memory", "KV pages that left the GPU and are kept.");
+  Family<Counter>& swapped_pages =
+      counter("realm_kv_pages_swapped_total", "KV pages copied to the host's memory, or back.");
+  Family<Gauge>& model_healthy = gauge("realm_model_healthy", "0 once a model's engine is broken.");
+  Family<Gauge>& gpu_memory_used =
+      gauge("realm_gpu_memory_used_bytes", "GPU memory in use, by all programs.");
+  Family<Gauge>& gpu_memory_total = gauge("realm_gpu_memory_total_bytes", "GPU memory there is.");
+  Family<Gauge>& gpu_busy =
+      gauge("realm_gpu_utilization_ratio", "Share of the time in which a kernel ran, 0 to 1.");
+  Family<Gauge>& gpu_memory_busy =
+      gauge("realm_gpu_memory_utilization_ratio",
+            "Share of the time in which GPU memory was read or written, 0 to 1.");
   Family<Gauge>& ledger_waiting =
       gauge("realm_ledger_rows_waiting", "Usage rows not yet written to the store.");
   Family<Gauge>& ledger_failing =
@@ -186,6 +200,7 @@ struct Metrics::Families {
 
 void Metrics::Families::take_over(const ModelState& state) {
   const Labels labels = of_model(state.model);
+  model_healthy.Add(labels).Set(state.healthy ? 1 : 0);
   running.Add(labels).Set(static_cast<double>(state.running));
   waiting.Add(labels).Set(static_cast<double>(state.waiting));
   const double pages = static_cast<double>(std::max<int64_t>(state.pages_total, 1));
@@ -195,6 +210,12 @@ void Metrics::Families::take_over(const ModelState& state) {
   raise(preemptions.Add(labels), state.preemptions);
   raise(prefix_queries.Add(labels), state.prefix_queries);
   raise(prefix_hits.Add(labels), state.prefix_hits);
+  host_pages.Add(labels).Set(static_cast<double>(state.pages_in_host_memory));
+  Labels out = labels, in = labels;
+  out["direction"] = "out";
+  in["direction"] = "in";
+  raise(swapped_pages.Add(out), state.pages_stored);
+  raise(swapped_pages.Add(in), state.pages_brought_back);
   for (Family<Counter>* family : {&drafts, &draft_tokens, &accepted_tokens}) family->Add(labels);
   std::map<std::string, int64_t> finished = {
       {"stop", 0}, {"length", 0}, {"abort", 0}, {"error", 0}};
@@ -225,6 +246,14 @@ void Metrics::Families::take_over(const ModelState& state) {
   lora["running_lora_adapters"] = "";
   lora["waiting_lora_adapters"] = "";
   lora_info.Add(lora).SetToCurrentTime();
+}
+
+void Metrics::Families::take_over(const GpuState& gpu) {
+  const Labels labels = {{"gpu", std::to_string(gpu.index)}, {"name", gpu.name}};
+  gpu_memory_used.Add(labels).Set(static_cast<double>(gpu.memory_used_bytes));
+  gpu_memory_total.Add(labels).Set(static_cast<double>(gpu.memory_total_bytes));
+  if (gpu.busy >= 0) gpu_busy.Add(labels).Set(gpu.busy);
+  if (gpu.memory_busy >= 0) gpu_memory_busy.Add(labels).Set(gpu.memory_busy);
 }
 
 void Metrics::Families::take_over_tenants(const ServerState& state) {
@@ -310,6 +339,7 @@ std::string Metrics::scrape(const ServerState& state) {
     sampled += model.step_sampled;
   }
   f.take_over_tenants(state);
+  for (const GpuState& gpu : state.gpus) f.take_over(gpu);
   f.llama_processing.Add({}).Set(static_cast<double>(running));
   f.llama_deferred.Add({}).Set(static_cast<double>(waiting));
   raise(f.llama_prompt_tokens.Add({}), prompt);

@@ -15,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "telemetry/gpu_monitor.h"
+
 namespace realm {
 
 // Upper bounds of the buckets of vllm:inter_token_latency_seconds; one more bucket lies above the
@@ -50,11 +52,13 @@ struct TenantState {
 // What one model's scheduler says of itself; totals only grow.
 struct ModelState {
   std::string model = {};
+  bool healthy = true;  // false: its engine is broken
   int64_t running = 0, waiting = 0;
   int64_t pages_total = 0, pages_used = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0;
   int64_t preemptions = 0;
   int64_t prefix_queries = 0, prefix_hits = 0;
+  int64_t pages_in_host_memory = 0, pages_stored = 0, pages_brought_back = 0;
   int64_t steps = 0, step_tokens = 0, step_sampled = 0;
   std::vector<std::pair<std::string, int64_t>> finished = {};  // by finish reason's name
   std::vector<TenantState> tenants = {};
@@ -62,6 +66,7 @@ struct ModelState {
 
 struct ServerState {
   std::vector<ModelState> models = {};
+  std::vector<GpuState> gpus = {};
   int64_t ledger_rows_waiting = 0;
   bool ledger_failing = false;
   int64_t spans_exported = 0, spans_dropped = 0;

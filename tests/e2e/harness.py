@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("REALM_BIN") or ROOT / "build" / "realm")
 SHARED = pathlib.Path(os.environ.get("REALM_SHARED") or ROOT.parent / "shared")
 SANITIZED = bool(os.environ.get("REALM_SANITIZE"))
+BACKEND = os.environ.get("REALM_TEST_BACKEND")  # cuda: what can be tested on a GPU
 EMBEDDED = ROOT / "assets" / "realm-tiny.Q8_0.gguf"
 
 # Exit statuses, as the command line promises them.
@@ -49,6 +50,8 @@ def environment(**changes: str) -> dict:
         env.pop(name, None)
     # A home without a configuration file or a chat history.
     env.update(NO_COLOR="1", LC_ALL="C.UTF-8", HOME="/nonexistent")
+    if BACKEND:
+        env.update(REALM_BACKEND=BACKEND, REALM_BATCH_INVARIANT="true")
     env.update(changes)
     return env
 

@@ -28,6 +28,9 @@ class Server:
     def __init__(self, *args: str, scheme: str = "http", env: Optional[dict] = None):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("REALM_")}
         environment.update(NO_COLOR="1", HOME="/nonexistent", **(env or {}))
+        if os.environ.get("REALM_TEST_BACKEND"):
+            environment.setdefault("REALM_BACKEND", os.environ["REALM_TEST_BACKEND"])
+            environment.setdefault("REALM_BATCH_INVARIANT", "true")
         environment.pop("XDG_CONFIG_HOME", None)
         self.scheme = scheme
         place = () if "--unix" in args else ("--port", "0")

@@ -201,6 +201,24 @@ TEST_F(SchedulerEngine, ManyAtOnceAnswerAsAlone) {
   }
 }
 
+TEST_F(SchedulerEngine, PagesThatWentToTheHostComeBack) {
+  Remote remote(*backend_);
+  for (Backend* backend : {static_cast<Backend*>(backend_.get()), static_cast<Backend*>(&remote)}) {
+    auto engine = Engine::create(model_, *backend,
+                                 {.context = 256,
+                                  .cache_tokens = kFewPages * kPageTokens,
+                                  .max_step_tokens = 100,
+                                  .max_sequences = 16,
+                                  .max_logit_rows = 16,
+                                  .host_pages = 64});
+    ASSERT_TRUE(engine.ok()) << engine.error().message;
+    EXPECT_GT((*engine)->swap_page_seconds(), 0);
+    const SchedulerStats stats = answer_together(std::move(engine).value(), true);
+    EXPECT_GT(stats.pages_stored, 0);
+    EXPECT_GT(stats.pages_brought_back, 0);
+  }
+}
+
 TEST_F(SchedulerEngine, AnswersAreTheSameWhereRowsStayOnTheDevice) {
   Remote remote(*backend_);
   for (const auto& [step, sequences] : {std::pair{256, 64}, {100, 7}, {33, 33}, {3, 2}}) {

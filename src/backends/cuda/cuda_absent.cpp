@@ -43,6 +43,15 @@ Status CudaBackend::upload(std::byte*, std::span<const std::byte>) {
 Status CudaBackend::download(std::span<std::byte>, const std::byte*) {
   return absent();
 }
+Result<Buffer> CudaBackend::allocate_pinned(size_t) {
+  return absent();
+}
+Status CudaBackend::copy_out(std::byte*, const std::byte*, size_t) {
+  return absent();
+}
+Status CudaBackend::copy_in(std::byte*, const std::byte*, size_t) {
+  return absent();
+}
 Result<TensorView> CudaBackend::import_weight(const TensorView&) {
   return absent();
 }

@@ -4,6 +4,7 @@
 
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/ranges.cuh"
 #include "formats/quant/quant_table.h"
 
 namespace realm::cuda {
@@ -59,8 +60,13 @@ Result<void*> device_memory(size_t bytes, const char* what) {
   return memory;
 }
 
+// For sums that products and attention split among blocks, of which there are no more than
+// multiprocessors then: a product's block leaves 128 KiB at most. Taken beforehand, since which
+// steps split most cannot be told from their size.
+constexpr size_t kPartialsBytesPerSm = size_t{256} << 10;
+
 // A program that the device replays: recorded the second time it runs, when everything that its
-// ops need has been allocated.
+// ops need has been allocated. Where there is no memory for the recording, it runs op by op.
 class RecordedProgram final : public PreparedProgram {
  public:
   RecordedProgram(CudaBackend::Impl& impl, std::span<const Op> ops)
@@ -71,7 +77,14 @@ class RecordedProgram final : public PreparedProgram {
 
   Status run() override {
     TRY(impl_.fault);
-    if (graph_ == nullptr && runs_++ >= 1) TRY(impl_.note(record()));
+    const Range range("step");
+    if (graph_ == nullptr && is_recordable_ && runs_++ >= 1) {
+      const Status recorded = record();
+      is_recordable_ = recorded.ok();
+      if (!recorded.ok() && recorded.error().code != ErrorCode::kExhausted) {
+        return impl_.note(recorded);
+      }
+    }
     if (graph_ == nullptr) return impl_.note(impl_.run_ops(ops_, true));
     return impl_.note(check(cudaGraphLaunch(graph_, impl_.context.stream), "replaying a step"));
   }
@@ -93,6 +106,7 @@ class RecordedProgram final : public PreparedProgram {
   CudaBackend::Impl& impl_;
   std::vector<Op> ops_;
   int runs_ = 0;
+  bool is_recordable_ = true;
   cudaGraphExec_t graph_ = nullptr;
 };
 
@@ -128,6 +142,7 @@ Status CudaBackend::Impl::init() {
   context.grids = static_cast<const IqGrids*>(grids);
   constexpr size_t kCounterBytes = Context::kCounters * sizeof(int);
   context.counters = static_cast<std::byte*>(TRY(device_memory(kCounterBytes, "counters")));
+  TRY(context.partials.get(kPartialsBytesPerSm * static_cast<size_t>(info.num_sms)));
   return check(cudaMemset(context.counters, 0, kCounterBytes), "counters");
 }
 
@@ -135,6 +150,7 @@ Status CudaBackend::Impl::run_ops(std::span<const Op> ops, bool fuse) {
   context.ready = {};
   context.turn = 0;  // the same areas in every run, for what was allocated to do when recording
   while (!ops.empty()) {
+    const Range range(op_name(ops.front()));
     size_t done = fuse ? TRY(run_fused(context, ops)) : 0;
     if (done == 0) {
       TRY(std::visit([&](const auto& x) { return cuda::run(context, x); }, ops.front()));
@@ -281,6 +297,36 @@ Status CudaBackend::download(std::span<std::byte> to, const std::byte* from) {
   impl_->ring_used = 0;
   if (!to.empty()) std::memcpy(to.data(), impl_->landing, to.size());
   return {};
+}
+
+Result<Buffer> CudaBackend::allocate_pinned(size_t size_bytes) {
+  TRY(impl_->fault);
+  void* memory = nullptr;
+  const cudaError_t code = cudaMallocHost(&memory, std::max<size_t>(size_bytes, 1));
+  if (code == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    return Error{ErrorCode::kExhausted, "the machine cannot pin " +
+                                            std::to_string(size_bytes >> 20) +
+                                            " MiB of memory for the GPU"};
+  }
+  TRY(impl_->note(check(code, "pinned memory")));
+  return Buffer{std::shared_ptr<std::byte>(static_cast<std::byte*>(memory),
+                                           [](std::byte* p) { cudaFreeHost(p); }),
+                size_bytes};
+}
+
+Status CudaBackend::copy_out(std::byte* pinned, const std::byte* from, size_t size_bytes) {
+  TRY(impl_->fault);
+  return impl_->note(check(
+      cudaMemcpyAsync(pinned, from, size_bytes, cudaMemcpyDeviceToHost, impl_->context.stream),
+      "copying a page out"));
+}
+
+Status CudaBackend::copy_in(std::byte* to, const std::byte* pinned, size_t size_bytes) {
+  TRY(impl_->fault);
+  return impl_->note(
+      check(cudaMemcpyAsync(to, pinned, size_bytes, cudaMemcpyHostToDevice, impl_->context.stream),
+            "copying a page in"));
 }
 
 Status CudaBackend::synchronize() {

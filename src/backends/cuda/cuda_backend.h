@@ -44,10 +44,14 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override;
 
   std::string name() const override;
+  bool grows_when_run() const override { return true; }
   Result<Memory> memory() const override;
   Result<Buffer> allocate(size_t size_bytes) override;
   Status upload(std::byte* to, std::span<const std::byte> from) override;
   Status download(std::span<std::byte> to, const std::byte* from) override;
+  Result<Buffer> allocate_pinned(size_t size_bytes) override;
+  Status copy_out(std::byte* pinned, const std::byte* from, size_t size_bytes) override;
+  Status copy_in(std::byte* to, const std::byte* pinned, size_t size_bytes) override;
   Result<TensorView> import_weight(const TensorView& host) override;
   Result<std::string> support(const Op& op) const override;
   // Enqueues; errors of the device are met by the next download.

@@ -31,6 +31,28 @@ int severity(FinishReason reason) {
   return 5;
 }
 
+// What the model's scheduler says of a request. A broken engine is told apart from one that is
+// going down: only another server, or loading the model anew, helps; why it broke is for the log.
+ApiError scheduler_error(const ServedModel& model, const Error& error) {
+  if (error.code != ErrorCode::kUnavailable || !model.scheduler->is_broken()) {
+    return api_error(error);
+  }
+  return {.status = 503,
+          .message = "the engine of the model '" + model.id +
+                     "' is broken: its device failed; no request of it is served here any more",
+          .code = "engine_broken"};
+}
+
+// The same of one that ran: what it needed and could not get was not the client's to know.
+ApiError run_error(const ServedModel& model, const Error& error) {
+  ApiError result = scheduler_error(model, error);
+  if (error.code == ErrorCode::kExhausted) {
+    result.status = 503;
+    result.code = "out_of_memory";
+  }
+  return result;
+}
+
 }  // namespace
 
 // What the scheduler's thread adds up; the rest of Generation is the I/O thread's.
@@ -224,7 +246,7 @@ std::optional<ApiError> Generation::submit_some() {
     if (spec_.embed && running_ > 0 && id.error().code == ErrorCode::kExhausted) {
       return std::nullopt;
     }
-    refusal = api_error(id.error());
+    refusal = scheduler_error(*spec_.model, id.error());
     if (refusal->status == 429) {
       refusal->retry_after_s = static_cast<int>(spec_.model->scheduler->retry_after().count());
     }
@@ -313,7 +335,7 @@ void Generation::choice_ended(size_t choice, const Outcome& outcome) {
   if (silent_) return;
   switch (outcome.finish) {
     case FinishReason::kError:
-      fail(outcome.error ? api_error(*outcome.error)
+      fail(outcome.error ? run_error(*spec_.model, *outcome.error)
                          : ApiError{.status = 500, .message = "the server failed to do this"});
       return;
     case FinishReason::kDeadline:

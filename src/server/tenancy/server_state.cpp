@@ -13,6 +13,7 @@ ModelState state_of(const ServedModel& model, const DirectorySnapshot* directory
   const SchedulerStats stats = model.scheduler->stats();
   const TenantStats total = stats.total();
   ModelState state{.model = model.id,
+                   .healthy = !stats.fault.has_value(),
                    .running = stats.running,
                    .waiting = stats.waiting,
                    .pages_total = stats.pages_total,
@@ -22,6 +23,9 @@ ModelState state_of(const ServedModel& model, const DirectorySnapshot* directory
                    .preemptions = total.preemptions,
                    .prefix_queries = stats.prefix_queries,
                    .prefix_hits = stats.prefix_hits,
+                   .pages_in_host_memory = stats.pages_in_host_memory,
+                   .pages_stored = stats.pages_stored,
+                   .pages_brought_back = stats.pages_brought_back,
                    .steps = stats.steps,
                    .step_tokens = stats.step_tokens,
                    .step_sampled = stats.step_sampled};
@@ -40,8 +44,10 @@ ModelState state_of(const ServedModel& model, const DirectorySnapshot* directory
 
 }  // namespace
 
-std::string scrape_metrics(const ModelSet& models, Tenancy* tenancy, RequestReports& reports) {
+std::string scrape_metrics(const ModelSet& models, Tenancy* tenancy, RequestReports& reports,
+                           const GpuMonitor* gpus) {
   ServerState state;
+  if (gpus != nullptr) state.gpus = gpus->read();
   std::shared_ptr<const DirectorySnapshot> directory;
   if (tenancy != nullptr) {
     directory = tenancy->directory().snapshot();

@@ -8,7 +8,8 @@
 
 namespace realm::server {
 
-// `tenancy` may be null.
-std::string scrape_metrics(const ModelSet& models, Tenancy* tenancy, RequestReports& reports);
+// `tenancy` and `gpus` may be null.
+std::string scrape_metrics(const ModelSet& models, Tenancy* tenancy, RequestReports& reports,
+                           const GpuMonitor* gpus);
 
 }  // namespace realm::server
