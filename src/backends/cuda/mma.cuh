@@ -47,6 +47,13 @@ __device__ inline void load_matrices_transposed(uint32_t (&m)[4], uint32_t share
                : "memory");
 }
 
+// An 8 x 8 matrix of 16-bit numbers, of which a lane has two of a row: the same of the transpose.
+__device__ inline uint32_t transpose_matrix(uint32_t m) {
+  uint32_t t;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(m));
+  return t;
+}
+
 // 16 bytes from memory to shared memory, behind the thread's back.
 __device__ inline void copy_16(uint32_t shared_address, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address), "l"(from)
