@@ -78,6 +78,8 @@ struct ProductKernels {
   // For one token or a few (goes_to_integers), normed or not; null where the type has none.
   Status (*integer_matvec)(Context&, const Product&) = nullptr;
   Status (*integer_gated_matvec)(Context&, const Product&) = nullptr;
+  // Of this type's product and one with Q6_K weights, at once; null where the type has none.
+  Status (*integer_matvec_with_q6_k)(Context&, const Product&, const Product&) = nullptr;
 };
 
 // Whether a product of so many tokens and columns is one of integers, where its type has the
