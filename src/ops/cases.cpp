@@ -168,7 +168,7 @@ void matmul_cases(std::vector<CaseRow>& rows) {
     product(rows, "parts of mixed types, K-quants first" + count(", tokens", tokens),
             {{kQ6_K, kQ4_0, kF16}, {64, 33, 32}, tokens, 512});
   }
-  for (const int64_t tokens : {1, 2}) {
+  for (const int64_t tokens : {1, 2, 30, 60, 100, 200}) {
     product(rows, "Q4_K and Q6_K" + count(", tokens", tokens),
             {{kQ4_K, kQ4_K, kQ6_K}, {96, 33, 40}, tokens, 768});
     product(rows, "Q5_K and Q6_K" + count(", tokens", tokens),

@@ -111,19 +111,22 @@ Status run(Context& context, const MatMul& op) {
     p.norm = normed_input(ready);
     if (x == nullptr && ready.norm == nullptr) x = TRY(convert_activations(context, op.x));
     p.x = x;
-    if (goes_to_integers(context, *kernels, tokens, p.k_padded)) {
-      const int q6_k = find_part(op, DType::kQ6_K);
-      if (kernels->integer_matvec_with_q6_k != nullptr && q6_k > i && q6_k < op.num_parts) {
-        Product second = TRY(product_of(context, op, q6_k));
-        second.norm = p.norm;
-        second.x = p.x;
-        TRY(kernels->integer_matvec_with_q6_k(context, p, second));
-        q6_k_is_done = true;
-        continue;
-      }
+    const bool few = context.few_tokens(tokens);
+    const bool integers = goes_to_integers(context, *kernels, tokens, p.k_padded);
+    const auto with_q6_k = integers ? kernels->integer_matvec_with_q6_k
+                           : few    ? nullptr
+                                    : kernels->matmul_with_q6_k;
+    const int q6_k = find_part(op, DType::kQ6_K);
+    if (with_q6_k != nullptr && q6_k > i && q6_k < op.num_parts) {
+      Product second = TRY(product_of(context, op, q6_k));
+      second.norm = p.norm;
+      second.x = p.x;
+      TRY(with_q6_k(context, p, second));
+      q6_k_is_done = true;
+    } else if (integers) {
       TRY(kernels->integer_matvec(context, p));
     } else {
-      TRY(context.few_tokens(tokens) ? kernels->matvec(context, p) : kernels->matmul(context, p));
+      TRY(few ? kernels->matvec(context, p) : kernels->matmul(context, p));
     }
   }
   return {};

@@ -205,26 +205,45 @@ __device__ void write_groups(const ProductPart& part, const Product& p, int part
   }
 }
 
+// Sources of products with weights of two types, Product::other_tile says from which tile of rows
+// on.
+template <typename First, typename Other>
+struct SourcePair {
+  using FirstSource = First;
+  using OtherSource = Other;
+  static constexpr bool kGated = false;
+  static constexpr int kTileBytes = First::kTileBytes;
+};
+template <typename Source>
+inline constexpr bool kIsPair = false;
+template <typename First, typename Other>
+inline constexpr bool kIsPair<SourcePair<First, Other>> = true;
+
 // Asks for a block's next column tile to be in the L2 cache, as registers can have but few units on
 // their way. Lane i has tile i of the rows. Measured: it makes some shapes 3 to 15 % faster and
 // others as much slower.
 template <typename Source>
 struct WeightsAhead {
   const uint8_t* from = nullptr;
-  int end = 0;
+  int tile_bytes = Source::kTileBytes, end = 0;
 
   __device__ WeightsAhead(const Product& p, int tile, bool there, int column_end) {
     if (Source::kTileBytes == 0 || !there || tile >= p.num_row_tiles) return;
     const ProductPart& part = Source::kGated ? p.parts[tile % 2] : p.part_of(tile);
-    const int64_t row = part.row_tile_begin + (Source::kGated ? tile / 2 : tile - part.first_tile);
-    from = part.weight.data + row * part.weight.num_tiles * Source::kTileBytes;
+    const int part_tile = Source::kGated ? tile / 2 : tile - part.first_tile;
+    if (part_tile * kTileRows >= part.weight.rows) return;
+    if constexpr (kIsPair<Source>) {
+      if (tile >= p.other_tile) tile_bytes = Source::OtherSource::kTileBytes;
+    }
+    const int64_t row = part.row_tile_begin + part_tile;
+    from = part.weight.data + row * part.weight.num_tiles * tile_bytes;
     end = column_end;
   }
   __device__ void ask(int column) const {
     if (column >= end) return;
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(
-                     from + static_cast<int64_t>(column) * Source::kTileBytes),
-                 "n"(Source::kTileBytes == 0 ? 16 : Source::kTileBytes));
+                     from + static_cast<int64_t>(column) * tile_bytes),
+                 "r"(tile_bytes));
   }
 };
 
@@ -232,6 +251,102 @@ template <typename Source, int kN, int kGroups>
 constexpr bool asks_ahead() {
   return Source::kTileBytes > 0 && kGroups != 3 &&
          (kN == 64 || kN == 128 || (kN == 32 && Source::kGated));
+}
+
+// What a warp that multiplies does, for rows from tile `first_tile` and tokens from token0 on.
+template <typename Source, int kN, int kGroups>
+__device__ __forceinline__ void multiply_rows(const Product& p, const Splits& splits,
+                                              int first_tile, int token0, int unit_begin,
+                                              int unit_end, int consumer_warp,
+                                              Consumer<Source, kN, kGroups> consumer) {
+  using Shape = MatMulShape<kN, kGroups>;
+  const int lane = consumer.lane, tile = first_tile + consumer_warp;
+  const int clamped = min(tile, p.num_row_tiles - 1);
+  const ProductPart& part = Source::kGated ? p.parts[0] : p.part_of(clamped);
+  // Between the parts of two types there may be tiles of no rows.
+  const int past_part = (part.weight.rows + kTileRows - 1) / kTileRows * (Source::kGated ? 2 : 1);
+  const int wanted_tile = clamped - (Source::kGated ? 0 : part.first_tile);
+  const int part_tile = min(wanted_tile, past_part - 1);
+  const auto load = [&](int unit) {
+    // Of gated sources, slices begin at the same row of both.
+    const int weight_tile = part.row_tile_begin * (Source::kGated ? 2 : 1) + part_tile;
+    if constexpr (Source::kGated) {
+      return Source::load(part.weight, p.parts[1].weight, weight_tile, unit, lane);
+    } else {
+      return Source::load(part.weight, weight_tile, unit, lane);
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < kN / 2; ++i) consumer.acc[i] = 0.0f;
+  constexpr int kDepth = kGroups == 3 && Source::kDepth > 2 ? 2 : Source::kDepth;
+  typename Source::Raw raw[kDepth];
+#pragma unroll
+  for (int d = 0; d < kDepth; ++d) {
+    if (unit_begin + d < unit_end) raw[d] = load(unit_begin + d);
+  }
+  wait_for_inputs();
+  for (int base = unit_begin; base < unit_end; base += kDepth) {
+#pragma unroll
+    for (int d = 0; d < kDepth; ++d) {
+      const int unit = base + d;
+      if (unit >= unit_end) break;
+      const auto factors =
+          Source::factors(part.weight, raw[d], part.row_tile_begin + part_tile, unit, lane);
+      consumer.multiply(raw[d], factors, unit == unit_begin, [&] {
+        if (unit - 1 + kDepth >= unit_end) return;
+        raw[(d + kDepth - 1) % kDepth] = load(unit - 1 + kDepth);
+      });
+    }
+  }
+  wgmma_wait<0>();
+  if (tile >= p.num_row_tiles || wanted_tile >= past_part) return;
+  if (!Shape::kSplits || splits.count == 1) {
+    write_groups<Source::kGated>(part, p, part_tile, token0, p.tokens, 8, lane,
+                                 *reinterpret_cast<const float(*)[kN / 8][4]>(consumer.acc));
+    return;
+  }
+  // Block z of the tile adds up groups z, z + count, ... of all its blocks.
+  constexpr int kPartial = (kN / 8) * Shape::kConsumers, kWarps = Shape::kConsumers / 32;
+  const int thread = 32 * consumer_warp + lane;
+  float4* sums = splits.partials + int64_t{blockIdx.x} * splits.count * kPartial + thread;
+  float4* mine = sums + int64_t{blockIdx.z} * kPartial;
+#pragma unroll
+  for (int j = 0; j < kN / 8; ++j) {
+    const float* acc = consumer.acc + 4 * j;
+    __stcg(mine + j * Shape::kConsumers, make_float4(acc[0], acc[1], acc[2], acc[3]));
+  }
+  meet(splits.counters + static_cast<int>(blockIdx.x) * kWarps + consumer_warp, splits.count, lane);
+  // Some groups at a time, all of whose parts are on their way at once. Groups past the tile's end
+  // are tokens that are not there, or another block's: not written.
+  constexpr int kAtOnce = kN >= 64 ? 4 : 2;
+  const int rank = static_cast<int>(blockIdx.z), token_end = min(p.tokens, token0 + kN);
+  for (int j0 = rank; j0 < kN / 8; j0 += kAtOnce * splits.count) {
+    float4 parts[kAtOnce][kSplitsMax];
+#pragma unroll
+    for (int split = 0; split < kSplitsMax; ++split) {
+#pragma unroll
+      for (int n = 0; n < kAtOnce; ++n) {
+        const int j = j0 + n * splits.count;
+        const bool there = split < splits.count && j < kN / 8;
+        parts[n][split] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (there) parts[n][split] = __ldcg(sums + split * kPartial + j * Shape::kConsumers);
+      }
+    }
+    float values[kAtOnce][4] = {};
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+#pragma unroll
+      for (int split = 0; split < kSplitsMax; ++split) {
+        const float4& v = parts[n][split];
+        values[n][0] += v.x;
+        values[n][1] += v.y;
+        values[n][2] += v.z;
+        values[n][3] += v.w;
+      }
+    }
+    write_groups<Source::kGated>(part, p, part_tile, token0 + 8 * j0, token_end, 8 * splits.count,
+                                 lane, values);
+  }
 }
 
 template <typename Source, int kN, int kGroups = groups_for(kN)>
@@ -285,90 +400,17 @@ __global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
     return;
   }
   take_registers<Shape::kConsumerRegisters>();
-  const int tile = place.rows * Shape::kRowTiles + consumer_warp;
-  const int clamped = min(tile, p.num_row_tiles - 1);
-  const ProductPart& part = Source::kGated ? p.parts[0] : p.part_of(clamped);
-  const int part_tile = clamped - (Source::kGated ? 0 : part.first_tile);
-  const auto load = [&](int unit) {
-    // Of gated sources, slices begin at the same row of both.
-    const int weight_tile = part.row_tile_begin * (Source::kGated ? 2 : 1) + part_tile;
-    if constexpr (Source::kGated) {
-      return Source::load(part.weight, p.parts[1].weight, weight_tile, unit, lane);
-    } else {
-      return Source::load(part.weight, weight_tile, unit, lane);
-    }
+  const int first_tile = place.rows * Shape::kRowTiles;
+  const auto multiply = [&]<typename Of>() {
+    multiply_rows<Of, kN, kGroups>(p, splits, first_tile, token0, unit_begin, unit_end,
+                                   consumer_warp, {stages, full, empty, lane});
   };
-  Consumer<Source, kN, kGroups> consumer{stages, full, empty, lane};
-#pragma unroll
-  for (int i = 0; i < kN / 2; ++i) consumer.acc[i] = 0.0f;
-  constexpr int kDepth = kGroups == 3 && Source::kDepth > 2 ? 2 : Source::kDepth;
-  typename Source::Raw raw[kDepth];
-#pragma unroll
-  for (int d = 0; d < kDepth; ++d) {
-    if (unit_begin + d < unit_end) raw[d] = load(unit_begin + d);
-  }
-  wait_for_inputs();
-  for (int base = unit_begin; base < unit_end; base += kDepth) {
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      const int unit = base + d;
-      if (unit >= unit_end) break;
-      const auto factors =
-          Source::factors(part.weight, raw[d], part.row_tile_begin + part_tile, unit, lane);
-      consumer.multiply(raw[d], factors, unit == unit_begin, [&] {
-        if (unit - 1 + kDepth >= unit_end) return;
-        raw[(d + kDepth - 1) % kDepth] = load(unit - 1 + kDepth);
-      });
-    }
-  }
-  wgmma_wait<0>();
-  if (tile >= p.num_row_tiles) return;
-  if (!Shape::kSplits || splits.count == 1) {
-    write_groups<Source::kGated>(part, p, part_tile, token0, p.tokens, 8, lane,
-                                 *reinterpret_cast<const float(*)[kN / 8][4]>(consumer.acc));
-    return;
-  }
-  // Block z of the tile adds up groups z, z + count, ... of all its blocks.
-  constexpr int kPartial = (kN / 8) * Shape::kConsumers, kWarps = Shape::kConsumers / 32;
-  const int thread = 32 * consumer_warp + lane;
-  float4* sums = splits.partials + int64_t{blockIdx.x} * splits.count * kPartial + thread;
-  float4* mine = sums + int64_t{blockIdx.z} * kPartial;
-#pragma unroll
-  for (int j = 0; j < kN / 8; ++j) {
-    const float* acc = consumer.acc + 4 * j;
-    __stcg(mine + j * Shape::kConsumers, make_float4(acc[0], acc[1], acc[2], acc[3]));
-  }
-  meet(splits.counters + static_cast<int>(blockIdx.x) * kWarps + consumer_warp, splits.count, lane);
-  // Some groups at a time, all of whose parts are on their way at once. Groups past the tile's end
-  // are tokens that are not there, or another block's: not written.
-  constexpr int kAtOnce = kN >= 64 ? 4 : 2;
-  const int rank = static_cast<int>(blockIdx.z), token_end = min(p.tokens, token0 + kN);
-  for (int j0 = rank; j0 < kN / 8; j0 += kAtOnce * splits.count) {
-    float4 parts[kAtOnce][kSplitsMax];
-#pragma unroll
-    for (int split = 0; split < kSplitsMax; ++split) {
-#pragma unroll
-      for (int n = 0; n < kAtOnce; ++n) {
-        const int j = j0 + n * splits.count;
-        const bool there = split < splits.count && j < kN / 8;
-        parts[n][split] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (there) parts[n][split] = __ldcg(sums + split * kPartial + j * Shape::kConsumers);
-      }
-    }
-    float values[kAtOnce][4] = {};
-#pragma unroll
-    for (int n = 0; n < kAtOnce; ++n) {
-#pragma unroll
-      for (int split = 0; split < kSplitsMax; ++split) {
-        const float4& v = parts[n][split];
-        values[n][0] += v.x;
-        values[n][1] += v.y;
-        values[n][2] += v.z;
-        values[n][3] += v.w;
-      }
-    }
-    write_groups<Source::kGated>(part, p, part_tile, token0 + 8 * j0, token_end, 8 * splits.count,
-                                 lane, values);
+  if constexpr (!kIsPair<Source>) {
+    multiply.template operator()<Source>();
+  } else if (first_tile < p.other_tile) {
+    multiply.template operator()<typename Source::FirstSource>();
+  } else {
+    multiply.template operator()<typename Source::OtherSource>();
   }
 }
 
@@ -452,6 +494,42 @@ Status launch_matmul_tiled(Context& context, const Product& p) {
   const Cut wide = TRY((cut_product<Source, 256>(context, p)));
   if (narrow.time < wide.time) return launch_cut<Source, 128>(context, p, narrow);
   return launch_cut<Source, 256>(context, p, wide);
+}
+
+// Both products as one, whose other type begins with a block of its own.
+inline Product joined(const Product& first, const Product& other, int block_tiles) {
+  Product p = first;
+  p.other_tile = (first.num_row_tiles + block_tiles - 1) / block_tiles * block_tiles;
+  for (int i = 0; i < other.num_parts; ++i) {
+    ProductPart& part = p.parts[p.num_parts++] = other.parts[i];
+    part.first_tile += p.other_tile;
+  }
+  p.num_row_tiles = p.other_tile + other.num_row_tiles;
+  return p;
+}
+
+// Products of one input with weights of two types, in one kernel where a kernel's start and end
+// count. The parts of both fit in one product.
+template <typename First, typename Other>
+Status launch_matmul_pair(Context& context, const Product& first, const Product& other) {
+  using Source = SourcePair<First, Other>;
+  const auto join = [&]<int kN, int kGroups = groups_for(kN)>() {
+    return joined(first, other, MatMulShape<kN, kGroups>::kRowTiles);
+  };
+  if (first.tokens > 256) {
+    TRY(launch_matmul_tiled<First>(context, first));
+    return launch_matmul_tiled<Other>(context, other);
+  }
+  if (first.tokens <= 32) return launch_wgmma<Source, 32>(context, join.template operator()<32>());
+  if (first.tokens <= 64) return launch_wgmma<Source, 64>(context, join.template operator()<64>());
+  const Product narrow = join.template operator()<128>();
+  const Product tall = join.template operator()<128, 3>();
+  const Cut narrow_cut = TRY((cut_product<Source, 128>(context, narrow)));
+  const Cut tall_cut = TRY((cut_product<Source, 128, 3>(context, tall)));
+  if (tall_cut.time < narrow_cut.time) {
+    return launch_cut<Source, 128, 3>(context, tall, tall_cut);
+  }
+  return launch_cut<Source, 128>(context, narrow, narrow_cut);
 }
 
 template <typename Source>
