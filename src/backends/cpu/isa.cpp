@@ -52,7 +52,8 @@ bool has_isa(Isa isa) {
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
     case Isa::kAmx:
-      return has_isa(Isa::kAvx512) && supports_amx_int8() && may_use_tiles();
+      return has_isa(Isa::kAvx512) && __builtin_cpu_supports("avx512vbmi") && supports_amx_int8() &&
+             may_use_tiles();
     case Isa::kNeon:
       return false;
 #elif defined(__aarch64__)

@@ -14,10 +14,8 @@ namespace realm::cpu::amx {
 inline constexpr int kTile = 16;  // weight rows or tokens of a tile
 
 // Sixteen weight rows by 256 elements of a format whose blocks have that many. A code times its
-// sub-block's integer scale is one integer of 16 bits, so that one chain of products sums over the
-// whole block. It is split into bytes: value = digits[0] + 256 * digits[1], the lower one unsigned,
-// the upper signed. Formats whose negated values fit one byte have those in digits[0], signed, and
-// no second one.
+// sub-block's integer scale is one or two digits of a byte each (super_digits_amx.h), so that one
+// chain of products a digit sums over the whole block.
 struct alignas(64) SuperTile {
   int8_t digits[2][4][kTile][64];
   float d[kTile];
@@ -28,10 +26,19 @@ struct alignas(64) SuperTile {
 // Sixteen rows by up to kSmallK elements of a format with smaller blocks.
 inline constexpr int kSmallK = 512;
 struct alignas(64) SmallTile {
-  int8_t codes[kTile * kSmallK];       // [sub-block][row][16 or 32]
+  int8_t codes[kTile * kSmallK];       // see small_codes_at
   float factors[kSmallK / 16][kTile];  // d * scale, per sub-block
   float minima[kSmallK / 32][kTile];   // -dmin * min, to be added
 };
+
+// Where a sub-block's codes begin and how far apart its rows are. Sub-blocks of 32 lie in pairs,
+// whose rows fill a register.
+template <int kSub>
+constexpr int64_t small_codes_at(int64_t sub) {
+  return kSub == 32 ? sub / 2 * kTile * 64 + sub % 2 * 32 : sub * kTile * kSub;
+}
+template <int kSub>
+inline constexpr int64_t kSmallStride = kSub == 32 ? 64 : kSub;
 
 // Sixteen tokens by a block of 256; [block][tile of tokens] in memory.
 struct alignas(64) SuperTokens {

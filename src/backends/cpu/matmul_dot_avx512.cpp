@@ -1,7 +1,8 @@
 // Few tokens on AVX-512 VNNI: weights are read once, straight from their packed blocks, and the
-// product is bound by memory as long as a block takes fewer cycles than its bytes take to arrive
-// (about 5 cycles for 18 bytes at 10 GB/s a core). Integer sums of 8 or 16 rows are reduced
-// together, so that the float part has one lane a row, in the same order as the panel kernel.
+// product is bound by memory as long as a block takes fewer cycles than its bytes take to arrive.
+// Integer sums of 16 rows are reduced together, so that the float part has one lane a row, in the
+// same order as the panel kernel. Here: the K formats; blocks of 32 are in
+// matmul_dot_small_avx512.cpp, codebooks in matmul_dot_codebook_avx512.cpp.
 #include "backends/cpu/dot_avx512.h"
 #include "backends/cpu/matmul_avx2.h"
 #include "backends/cpu/matmul_avx512.h"
@@ -10,125 +11,6 @@ namespace realm::cpu::avx512 {
 namespace {
 
 constexpr int kMaxTokens = 4;  // of one pass over the weights
-
-// ---- Blocks of 32: two blocks of each of eight rows at a time -----------------------------------
-
-struct Q8_0 {
-  static constexpr int kBytes = 34, kOffset = 128;
-  REALM_KERNEL_INLINE __m512i pair(const uint8_t* p) {
-    return _mm512_xor_si512(halves(load_32(p + 2), load_32(p + 36)),
-                            _mm512_set1_epi8(static_cast<char>(0x80)));
-  }
-  REALM_KERNEL_INLINE __m512i single(const uint8_t* p) {
-    return _mm512_xor_si512(_mm512_zextsi256_si512(load_32(p + 2)),
-                            _mm512_set1_epi8(static_cast<char>(0x80)));
-  }
-};
-
-struct Q4_0 {
-  static constexpr int kBytes = 18, kOffset = 8;
-  REALM_KERNEL_INLINE __m512i
-  spread(__m256i packed) {  // 128-bit lanes a, b -> nibbles of a, a, b, b
-    const __m512i z = _mm512_castsi256_si512(packed);
-    const __m512i twice = _mm512_shuffle_i64x2(z, z, 0x50);
-    const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0,
-                                           0x0004000400040004, 0x0004000400040004, 0, 0);
-    return _mm512_and_si512(_mm512_srlv_epi16(twice, shift), _mm512_set1_epi8(15));
-  }
-  REALM_KERNEL_INLINE __m128i packed(const uint8_t* p) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 2));
-  }
-  REALM_KERNEL_INLINE __m512i pair(const uint8_t* p) {
-    return spread(_mm256_inserti128_si256(_mm256_castsi128_si256(packed(p)), packed(p + 18), 1));
-  }
-  REALM_KERNEL_INLINE __m512i single(const uint8_t* p) {
-    return spread(_mm256_zextsi128_si256(packed(p)));
-  }
-};
-
-// Eight registers of 16 dwords; the low and high halves of each are two blocks of one row. Lane i
-// (and 8 + i) of the result is the sum over row i's low (high) half.
-REALM_KERNEL_INLINE __m512i reduce_halves(const __m512i* p) {
-  __m512i u[4], v[2];
-  for (int i = 0; i < 4; ++i) {
-    u[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(p[2 * i], p[2 * i + 1]),
-                            _mm512_unpackhi_epi32(p[2 * i], p[2 * i + 1]));
-  }
-  for (int i = 0; i < 2; ++i) {
-    v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(u[2 * i], u[2 * i + 1]),
-                            _mm512_unpackhi_epi64(u[2 * i], u[2 * i + 1]));
-  }
-  const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(v[0], v[1], 0x88),
-                                       _mm512_shuffle_i32x4(v[0], v[1], 0xdd));
-  return _mm512_shuffle_i64x2(sum, sum, 0xd8);
-}
-
-// The halves at one offset of eight rows. Inserted one by one into a register: through memory, the
-// wide load would wait for eight narrow stores.
-REALM_KERNEL_INLINE __m128i gather_halves(const RowGroup<8>& rows, int64_t at) {
-  __m128i h = _mm_cvtsi32_si128(half_bits(rows.row[0] + at));
-  h = _mm_insert_epi16(h, half_bits(rows.row[1] + at), 1);
-  h = _mm_insert_epi16(h, half_bits(rows.row[2] + at), 2);
-  h = _mm_insert_epi16(h, half_bits(rows.row[3] + at), 3);
-  h = _mm_insert_epi16(h, half_bits(rows.row[4] + at), 4);
-  h = _mm_insert_epi16(h, half_bits(rows.row[5] + at), 5);
-  h = _mm_insert_epi16(h, half_bits(rows.row[6] + at), 6);
-  return _mm_insert_epi16(h, half_bits(rows.row[7] + at), 7);
-}
-
-REALM_KERNEL_INLINE __m512 two_scales(const float* p) {
-  return _mm512_insertf32x8(_mm512_set1_ps(p[0]), _mm256_set1_ps(p[1]), 1);
-}
-REALM_KERNEL_INLINE __m512i two_ints(const int32_t* p) {
-  return halves(_mm256_set1_epi32(p[0]), _mm256_set1_epi32(p[1]));
-}
-
-template <typename Format, int kTokens>
-void dot_small(const WeightRows& weights, const QuantizedTokens& x, const int32_t* corrections,
-               float* out, int64_t out_stride) {
-  const int64_t chunks = weights.k / 32;
-  for (int first = 0; first < weights.num_rows; first += 8) {
-    const RowGroup<8> rows(weights, first);
-    __m256 acc[kTokens];
-    for (int t = 0; t < kTokens; ++t) acc[t] = _mm256_setzero_ps();
-    for (int64_t c = 0; c < chunks; c += 2) {
-      const bool both = c + 1 < chunks;
-      const int64_t at = c * Format::kBytes;
-      __m512i w[8];
-      if (both) {
-        prefetch_next<16 * Format::kBytes>(rows.row[0] + 8 * weights.row_bytes + 8 * at);
-        for (int r = 0; r < 8; ++r) w[r] = Format::pair(rows.row[r] + at);
-      } else {
-        for (int r = 0; r < 8; ++r) w[r] = Format::single(rows.row[r] + at);
-      }
-      const __m128i d0 = gather_halves(rows, at);
-      const __m128i d1 = both ? gather_halves(rows, at + Format::kBytes) : _mm_setzero_si128();
-      const __m512 dw = _mm512_cvtph_ps(_mm256_setr_m128i(d0, d1));
-      for (int t = 0; t < kTokens; ++t) {
-        const int8_t* codes = x.codes + t * x.k + 32 * c;
-        const float* dx = x.scales + t * chunks + c;
-        const int32_t* correction = corrections + t * (chunks + 1) + c;
-        const __m512i xt = both ? load_64(codes) : _mm512_zextsi256_si512(load_32(codes));
-        __m512i p[8];
-        for (int r = 0; r < 8; ++r) p[r] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[r], xt);
-        const __m512i isum = _mm512_sub_epi32(reduce_halves(p), two_ints(correction));
-        const __m512 f = _mm512_cvtepi32_ps(isum);
-        const __m512 s = _mm512_mul_ps(dw, both ? two_scales(dx) : _mm512_set1_ps(dx[0]));
-        acc[t] = _mm256_fmadd_ps(_mm512_castps512_ps256(s), _mm512_castps512_ps256(f), acc[t]);
-        if (both) {
-          acc[t] =
-              _mm256_fmadd_ps(_mm512_extractf32x8_ps(s, 1), _mm512_extractf32x8_ps(f, 1), acc[t]);
-        }
-      }
-    }
-    const __mmask8 mask = static_cast<__mmask8>((1u << rows.count) - 1);
-    for (int t = 0; t < kTokens; ++t) {
-      _mm256_mask_storeu_ps(out + t * out_stride + first, mask, acc[t]);
-    }
-  }
-}
-
-// ---- Blocks of 256: sixteen rows at a time -----------------------------------------------------
 
 // Lane i of the result is the sum of the four dwords at p[(i % 4) * 4 + i / 4].
 REALM_KERNEL_INLINE __m512i reduce_quads(const __m128i* p) {
@@ -301,33 +183,8 @@ void dot_super(const WeightRows& weights, const QuantizedTokens& x, float* out,
 // ---- Passes over the tokens -------------------------------------------------------------------
 
 template <typename Format>
-void pass_small(const WeightRows& weights, const QuantizedTokens& x, int64_t count, float* out,
-                int64_t out_stride, uint8_t* scratch) {
-  // offset * sum of activations, per token and block; one more so that pairs can be read whole.
-  int32_t* corrections = reinterpret_cast<int32_t*>(scratch);
-  const int64_t chunks = weights.k / 32;
-  for (int64_t t = 0; t < count; ++t) {
-    const int16_t* sums = x.sums + t * (x.k / 16);
-    for (int64_t c = 0; c < chunks; ++c) {
-      corrections[t * (chunks + 1) + c] = Format::kOffset * (sums[2 * c] + sums[2 * c + 1]);
-    }
-    corrections[t * (chunks + 1) + chunks] = 0;
-  }
-  switch (count) {
-    case 1:
-      return dot_small<Format, 1>(weights, x, corrections, out, out_stride);
-    case 2:
-      return dot_small<Format, 2>(weights, x, corrections, out, out_stride);
-    case 3:
-      return dot_small<Format, 3>(weights, x, corrections, out, out_stride);
-    default:
-      return dot_small<Format, 4>(weights, x, corrections, out, out_stride);
-  }
-}
-
-template <typename Format>
 void pass_super(const WeightRows& weights, const QuantizedTokens& x, int64_t count, float* out,
-                int64_t out_stride, uint8_t*) {
+                int64_t out_stride) {
   switch (count) {
     case 1:
       return dot_super<Format, 1>(weights, x, out, out_stride);
@@ -341,14 +198,10 @@ void pass_super(const WeightRows& weights, const QuantizedTokens& x, int64_t cou
 }
 
 using Pass = void (*)(const WeightRows& weights, const QuantizedTokens& x, int64_t count,
-                      float* out, int64_t out_stride, uint8_t* scratch);
+                      float* out, int64_t out_stride);
 
-Pass direct_pass(DType type) {
+Pass super_pass(DType type) {
   switch (type) {
-    case DType::kQ8_0:
-      return pass_small<Q8_0>;
-    case DType::kQ4_0:
-      return pass_small<Q4_0>;
     case DType::kQ4_K:
       return pass_super<KWithMin<false>>;
     case DType::kQ5_K:
@@ -360,33 +213,41 @@ Pass direct_pass(DType type) {
   }
 }
 
-// Longest k for which the corrections of a pass fit the scratch.
-constexpr int64_t kMaxK = int64_t{1} << 20;
-
-}  // namespace
-
-bool has_direct_dot(DType type) {
-  return has_codebook(type) || direct_pass(type) != nullptr;
-}
-
-int64_t dot_scratch_bytes() {
-  return kMaxTokens * (kMaxK / 32 + 1) * 4;
-}
-
-void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
-         int64_t out_stride, uint8_t* scratch) {
+void dot_of(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+            int64_t out_stride, uint8_t* scratch, bool gathers) {
   if (has_codebook(weights.format->type)) {
     return dot_codebook(weights, x, num_tokens, out, out_stride);
   }
-  const Pass pass = direct_pass(weights.format->type);
-  if (pass == nullptr || weights.k > kMaxK) {
+  if (dot_small(weights, x, num_tokens, out, out_stride, scratch, gathers)) return;
+  const Pass pass = super_pass(weights.format->type);
+  if (pass == nullptr) {
     // What 512-bit registers have no direct kernel for, those of half the width do.
     return avx2::dot(weights, x, num_tokens, out, out_stride, scratch);
   }
   for (int64_t t = 0; t < num_tokens; t += kMaxTokens) {
     const int64_t count = num_tokens - t < kMaxTokens ? num_tokens - t : kMaxTokens;
-    pass(weights, from_token(x, t), count, out + t * out_stride, out_stride, scratch);
+    pass(weights, from_token(x, t), count, out + t * out_stride, out_stride);
   }
+}
+
+}  // namespace
+
+bool has_direct_dot(DType type) {
+  return has_codebook(type) || has_small_dot(type) || super_pass(type) != nullptr;
+}
+
+int64_t dot_scratch_bytes() {
+  return small_dot_scratch_bytes();
+}
+
+void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+         int64_t out_stride, uint8_t* scratch) {
+  dot_of(weights, x, num_tokens, out, out_stride, scratch, false);
+}
+
+void dot_gathering(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens,
+                   float* out, int64_t out_stride, uint8_t* scratch) {
+  dot_of(weights, x, num_tokens, out, out_stride, scratch, true);
 }
 
 }  // namespace realm::cpu::avx512
@@ -408,7 +269,7 @@ const MatMulKernels* avx512_matmul_kernels() {
       .panel_from =
           [](DType type) {
             if (avx512::has_codebook(type)) return int64_t{9};
-            if (avx512::direct_pass(type) == nullptr) return int64_t{4};
+            if (!avx512::has_direct_dot(type)) return int64_t{4};
             return find_block_format(type)->block_elements == 256 ? int64_t{11} : int64_t{5};
           },
       .token_layout = [](DType) { return avx512::biased_tokens(); },

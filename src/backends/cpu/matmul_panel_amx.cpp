@@ -38,49 +38,48 @@ struct Work {
 
 // A step fills four tiles of sums over the block, of two tiles of tokens: both digits of one tile
 // of rows, or the only digit of both. So each tile that is loaded is used twice.
-template <int kDigits>
+template <DigitSplit kDigits>
 struct SuperStep {
   int64_t token_tile;
   int row_tile;
   bool two;  // tiles of tokens
 
   SuperStep(const Work& work, int64_t index) {
-    const bool by_rows = kDigits == 2 && work.row_tiles == 2;
+    const bool by_rows = kDigits.count == 2 && work.row_tiles == 2;
     token_tile = 2 * (by_rows ? index / 2 : index);
     row_tile = by_rows ? static_cast<int>(index % 2) : 0;
     two = token_tile + 1 < work.num_tiles;
   }
   static int64_t count(const Work& work) {
-    return (work.num_tiles + 1) / 2 * (kDigits == 2 ? work.row_tiles : 1);
+    return (work.num_tiles + 1) / 2 * (kDigits.count == 2 ? work.row_tiles : 1);
   }
 };
 
-// Of two digits the lower one is unsigned.
-template <int kDigits, int kSums, int kTokens>
-REALM_INLINE void multiply_first() {
-  if constexpr (kDigits == 2) {
-    tile_multiply_unsigned<kSums, 4, kTokens>();
+template <bool kUnsigned, int kSums, int kWeights, int kTokens>
+REALM_INLINE void multiply_digit() {
+  if constexpr (kUnsigned) {
+    tile_multiply_unsigned<kSums, kWeights, kTokens>();
   } else {
-    tile_multiply<kSums, 4, kTokens>();
+    tile_multiply<kSums, kWeights, kTokens>();
   }
 }
 
-template <int kDigits>
+template <DigitSplit kDigits>
 REALM_INLINE void multiply_quarter(const Work& work, const SuperTokens* x,
                                    const SuperStep<kDigits>& step, int quarter) {
   const SuperTile* w = work.scratch->super;
   const int8_t* first = w[step.row_tile].digits[0][quarter][0];
   const int8_t* second =
-      kDigits == 2 ? w[step.row_tile].digits[1][quarter][0] : w[1].digits[0][quarter][0];
+      kDigits.count == 2 ? w[step.row_tile].digits[1][quarter][0] : w[1].digits[0][quarter][0];
   tile_load<6>(x[step.token_tile].codes[16 * quarter], 64);
   tile_load<4>(first, 64);
-  multiply_first<kDigits, 0, 6>();
+  multiply_digit<kDigits.first_unsigned, 0, 4, 6>();
   tile_load<5>(second, 64);
-  tile_multiply<1, 5, 6>();
+  multiply_digit<kDigits.second_unsigned, 1, 5, 6>();
   if (!step.two) return;
   tile_load<7>(x[step.token_tile + 1].codes[16 * quarter], 64);
-  multiply_first<kDigits, 2, 7>();
-  tile_multiply<3, 5, 7>();
+  multiply_digit<kDigits.first_unsigned, 2, 4, 7>();
+  multiply_digit<kDigits.second_unsigned, 3, 5, 7>();
 }
 
 // Four rows of 16 tokens.
@@ -114,39 +113,45 @@ REALM_INLINE void add_rows(const SuperTile& w, const SuperTokens& x, int first_r
   }
 }
 
+// The same of sums of digits in memory.
+template <DigitSplit kDigits, int kSub, bool kMin>
+REALM_INLINE void add_quarter(const SuperTile& w, const SuperTokens& x, int quarter,
+                              const int32_t (*sums)[kTile][kTile], float (*acc)[kTile]) {
+  const int row = 4 * quarter;
+  __m512i of[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    of[i] = _mm512_load_si512(sums[0][row + i]);
+    if constexpr (kDigits.count == 2) {
+      const __m512i second = _mm512_load_si512(sums[1][row + i]);
+      of[i] = _mm512_add_epi32(of[i], _mm512_slli_epi32(second, kDigits.shift));
+    }
+  }
+  add_rows<kSub, kMin, kDigits.negated>(w, x, row, of, acc);
+}
+
 // Four rows of a step whose sums lie in memory.
-template <int kDigits, int kSub, bool kMin>
+template <DigitSplit kDigits, int kSub, bool kMin>
 REALM_INLINE void take_up_quarter(const Work& work, const SuperTokens* tokens, int64_t index,
                                   int quarter) {
   const SuperStep<kDigits> step(work, index);
+  const SuperTile* w = work.scratch->super;
 #pragma GCC unroll 2
   for (int tile = 0; tile < 2; ++tile) {
     if (tile == 1 && !step.two) break;
     const auto* sums = work.scratch->sums + 2 * tile;
     const SuperTokens& x = tokens[step.token_tile + tile];
     auto& acc = work.acc[step.token_tile + tile].of;
-    const int row = 4 * quarter;
-    __m512i first[4], second[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      first[i] = _mm512_load_si512(sums[0][row + i]);
-      second[i] = _mm512_load_si512(sums[1][row + i]);
-    }
-    if constexpr (kDigits == 2) {
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) {
-        first[i] = _mm512_add_epi32(first[i], _mm512_slli_epi32(second[i], 8));
-      }
-      add_rows<kSub, kMin, false>(work.scratch->super[step.row_tile], x, row, first,
-                                  acc[step.row_tile]);
+    if constexpr (kDigits.count == 2) {
+      add_quarter<kDigits, kSub, kMin>(w[step.row_tile], x, quarter, sums, acc[step.row_tile]);
     } else {
-      add_rows<kSub, kMin, true>(work.scratch->super[0], x, row, first, acc[0]);
-      add_rows<kSub, kMin, true>(work.scratch->super[1], x, row, second, acc[1]);
+      add_quarter<kDigits, kSub, kMin>(w[0], x, quarter, sums, acc[0]);
+      add_quarter<kDigits, kSub, kMin>(w[1], x, quarter, sums + 1, acc[1]);
     }
   }
 }
 
-template <int kDigits, int kSub, bool kMin>
+template <DigitSplit kDigits, int kSub, bool kMin>
 void multiply_super(const Work& work, int64_t block) {
   const auto* x = reinterpret_cast<const SuperTokens*>(work.packed) + block * work.num_tiles;
   const int64_t count = SuperStep<kDigits>::count(work);
@@ -171,23 +176,83 @@ void multiply_super(const Work& work, int64_t block) {
   }
 }
 
+// For up to two tiles of tokens, where unpacking takes longer than the products: a tile of rows is
+// unpacked, which is integer work, while the tile unit is at the one before, four rows to a quarter
+// of its products, and the sums of the one before that are taken up.
+template <typename F>
+void unpack_and_multiply(const WeightRows& weights, const Work& work, const RowPointers* rows) {
+  constexpr DigitSplit kDigits = kDigitsOf<F>;
+  const BlockFormat& format = *weights.format;
+  const bool two = work.num_tiles == 2;
+  const int64_t steps = weights.k / 256 * work.row_tiles;
+  const auto* tokens = reinterpret_cast<const SuperTokens*>(work.packed);
+  for (int64_t s = 0; s < steps + 2; ++s) {
+    const int64_t last = s - 1, taken = s - 2;
+    SuperTile& to = work.scratch->super[s % 2];
+    const SuperTile& w = work.scratch->super[last & 1];
+    const bool multiplies = last >= 0 && last < steps;
+    const SuperTokens* x = tokens + last / work.row_tiles * work.num_tiles;
+    if (multiplies) {
+      tile_zero<0>();
+      tile_zero<1>();
+      tile_zero<2>();
+      tile_zero<3>();
+    }
+    for (int quarter = 0; quarter < 4; ++quarter) {
+      if (multiplies) {
+        tile_load<6>(x[0].codes[16 * quarter], 64);
+        tile_load<4>(w.digits[0][quarter][0], 64);
+        multiply_digit<kDigits.first_unsigned, 0, 4, 6>();
+        if constexpr (kDigits.count == 2) {
+          tile_load<5>(w.digits[1][quarter][0], 64);
+          multiply_digit<kDigits.second_unsigned, 1, 5, 6>();
+        }
+        if (two) {
+          tile_load<7>(x[1].codes[16 * quarter], 64);
+          multiply_digit<kDigits.first_unsigned, 2, 4, 7>();
+          if constexpr (kDigits.count == 2) multiply_digit<kDigits.second_unsigned, 3, 5, 7>();
+        }
+      }
+      if (taken >= 0) {
+        const int64_t row_tile = taken % work.row_tiles;
+        const SuperTokens* of = tokens + taken / work.row_tiles * work.num_tiles;
+        for (int64_t tile = 0; tile < work.num_tiles; ++tile) {
+          add_quarter<kDigits, F::kSub, F::kHasMin>(to, of[tile], quarter,
+                                                    work.scratch->sums + 4 * (s % 2) + 2 * tile,
+                                                    work.acc[tile].of[row_tile]);
+        }
+      }
+      if (s < steps) {
+        unpack_super<F>(format, rows[s % work.row_tiles], s / work.row_tiles * format.block_bytes,
+                        4 * quarter, 4 * quarter + 4, to);
+      }
+    }
+    if (!multiplies) continue;
+    auto* sums = work.scratch->sums + 4 * (1 - s % 2);
+    tile_store<0>(sums[0]);
+    if (kDigits.count == 2) tile_store<1>(sums[1]);
+    if (!two) continue;
+    tile_store<2>(sums[2]);
+    if (kDigits.count == 2) tile_store<3>(sums[3]);
+  }
+}
+
 // ---- smaller blocks ----
 
 template <int kSub, int kSet>
-REALM_INLINE void multiply_sub(const int8_t* w, const int8_t* x, int32_t (*sums)[kTile]) {
+REALM_INLINE void multiply_sub(const int8_t* w, const int8_t* x) {
   tile_zero<kSet>();
-  tile_load<4 + kSet % 2>(w, kSub);
+  tile_load<4 + kSet % 2>(w, kSmallStride<kSub>);
   tile_load<6 + kSet % 2>(x, 64);
   tile_multiply<kSet, 4 + kSet % 2, 6 + kSet % 2>();
-  tile_store<kSet>(sums);
 }
 
-// Sub-blocks of one tile of tokens and one of rows.
-template <int kSub, bool kMin>
-void multiply_small(const Work& work, const SmallTokens& x, int64_t k, int64_t token_tile,
-                    int row_tile) {
+// Sub-blocks of one tile of tokens and one of rows. Other work is done in four parts while the tile
+// unit is busy: between(part), part < 4.
+template <int kSub, bool kMin, typename Between>
+REALM_INLINE void multiply_small(const Work& work, const SmallTile& w, const SmallTokens& x,
+                                 int64_t k, int64_t token_tile, int row_tile, Between between) {
   constexpr int kAhead = 8;
-  const SmallTile& w = work.scratch->small[row_tile];
   auto* sums = work.scratch->sums;
   float(*of)[kTile] = work.acc[token_tile].of[row_tile];
   __m512 acc[kTile];
@@ -210,21 +275,58 @@ void multiply_small(const Work& work, const SmallTokens& x, int64_t k, int64_t t
       }
     }
   };
+  // A tile is given back when two more products are on their way, and taken up some products later.
   const auto multiply = [&]<int kSet>(int64_t sub) __attribute__((always_inline)) {
-    multiply_sub<kSub, kSet>(w.codes + sub * kTile * kSub, x.codes[sub * kSub / 4][0],
-                             sums[sub % kAhead]);
+    if (sub < subs) {
+      multiply_sub<kSub, kSet>(w.codes + small_codes_at<kSub>(sub), x.codes[sub * kSub / 4][0]);
+    }
+    constexpr int kStored = (kSet + 2) % 4;
+    if (sub >= 2 && sub < subs + 2) tile_store<kStored>(sums[(sub - 2) % kAhead]);
   };
-  constexpr int kBatch = 4;
-  for (int64_t sub = 0; sub < subs + kBatch; sub += kBatch) {
-    if (sub < subs) multiply.template operator()<0>(sub);
-    if (sub + 1 < subs) multiply.template operator()<1>(sub + 1);
-    if (sub + 2 < subs) multiply.template operator()<2>(sub + 2);
-    if (sub + 3 < subs) multiply.template operator()<3>(sub + 3);
-    const int64_t end = sub < subs ? sub : subs;
-    for (int64_t i = sub - kBatch; i >= 0 && i < end; ++i) add(i);
+  int part = 0;
+  for (int64_t sub = 0; sub < subs + 6; sub += 4) {
+    multiply.template operator()<0>(sub);
+    multiply.template operator()<1>(sub + 1);
+    multiply.template operator()<2>(sub + 2);
+    multiply.template operator()<3>(sub + 3);
+    if (part < 4) between(part++);
+    const int64_t end = sub - 2 < subs ? sub - 2 : subs;
+    for (int64_t i = sub < 6 ? 0 : sub - 6; i < end; ++i) add(i);
   }
+  while (part < 4) between(part++);
 #pragma GCC unroll 16
   for (int r = 0; r < kTile; ++r) _mm512_store_ps(of[r], acc[r]);
+}
+
+// A stretch of a tile of rows is unpacked while the tile unit is at the one before.
+template <typename F>
+void unpack_and_multiply_small(const WeightRows& weights, const Work& work,
+                               const RowPointers* rows) {
+  const BlockFormat& format = *weights.format;
+  const int64_t stretches = (weights.k + kSmallK - 1) / kSmallK;
+  const int64_t steps = stretches * work.row_tiles;
+  const auto elements = [&](int64_t step) {
+    const int64_t left = weights.k - step / work.row_tiles * kSmallK;
+    return left < kSmallK ? left : int64_t{kSmallK};
+  };
+  const auto unpack = [&](int64_t step, int part) __attribute__((always_inline)) {
+    const int64_t at = step / work.row_tiles * kSmallK / format.block_elements * format.block_bytes;
+    unpack_small<F>(format, rows[step % work.row_tiles], at, elements(step), 4 * part, 4 * part + 4,
+                    work.scratch->small[step % 2]);
+  };
+  for (int part = 0; part < 4; ++part) unpack(0, part);
+  for (int64_t step = 0; step < steps; ++step) {
+    const auto* tokens =
+        reinterpret_cast<const SmallTokens*>(work.packed) + step / work.row_tiles * work.num_tiles;
+    for (int64_t tile = 0; tile < work.num_tiles; ++tile) {
+      const bool unpacks = tile + 1 == work.num_tiles && step + 1 < steps;
+      multiply_small<F::kSub, F::kHasMin>(work, work.scratch->small[step % 2], tokens[tile],
+                                          elements(step), tile,
+                                          static_cast<int>(step % work.row_tiles), [&](int part) {
+                                            if (unpacks) unpack(step + 1, part);
+                                          });
+    }
+  }
 }
 
 // ---- panels ----
@@ -250,7 +352,6 @@ struct Panel {
   static void run(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens,
                   float* out, int64_t out_stride, uint8_t* scratch) {
     constexpr bool kSuper = F::kElements == 256;
-    const BlockFormat& format = *weights.format;
     auto* memory = reinterpret_cast<Scratch*>(scratch);
     const Work work{.packed = x.packed,
                     .num_tiles = token_tiles(num_tokens),
@@ -266,25 +367,18 @@ struct Panel {
     }
     memset(work.acc, 0, static_cast<size_t>(work.num_tiles) * sizeof(Accumulators));
     const TileSession session(kSuper ? 64 : F::kSub);
-    if constexpr (kSuper) {
+    if constexpr (!kSuper) {
+      unpack_and_multiply_small<F>(weights, work, rows);
+    } else if (work.num_tiles <= 2) {
+      unpack_and_multiply<F>(weights, work, rows);
+    } else {
+      const BlockFormat& format = *weights.format;
       for (int64_t block = 0; block < weights.k / 256; ++block) {
         for (int rt = 0; rt < work.row_tiles; ++rt) {
-          unpack_super<F>(format, rows[rt], block * format.block_bytes, memory->super[rt]);
+          unpack_super<F>(format, rows[rt], block * format.block_bytes, 0, kTile,
+                          memory->super[rt]);
         }
-        multiply_super<kOneDigit<F> ? 1 : 2, F::kSub, F::kHasMin>(work, block);
-      }
-    } else {
-      for (int64_t begin = 0; begin < weights.k; begin += kSmallK) {
-        const int64_t k = weights.k - begin < kSmallK ? weights.k - begin : kSmallK;
-        const int64_t at = begin / format.block_elements * format.block_bytes;
-        const auto* tokens =
-            reinterpret_cast<const SmallTokens*>(work.packed) + begin / kSmallK * work.num_tiles;
-        for (int rt = 0; rt < work.row_tiles; ++rt) {
-          unpack_small<F>(format, rows[rt], at, k, memory->small[rt]);
-          for (int64_t tile = 0; tile < work.num_tiles; ++tile) {
-            multiply_small<F::kSub, F::kHasMin>(work, tokens[tile], k, tile, rt);
-          }
-        }
+        multiply_super<kDigitsOf<F>, F::kSub, F::kHasMin>(work, block);
       }
     }
     store_results(work, weights.num_rows, num_tokens, out, out_stride);
@@ -311,16 +405,18 @@ namespace realm::cpu {
 
 const MatMulKernels* amx_matmul_kernels() {
   static const MatMulKernels kernels = {
-      .dot = avx512::dot,
+      .dot = avx512::dot_gathering,
       .panel = amx::panel,
       .scratch_bytes = amx::scratch_bytes,
-      // Measured on Emerald Rapids: sixteen tokens cost a panel what one does, and take the time of
-      // two passes straight from blocks of 256, of less than two from smaller ones, and of one
-      // where AVX-512 has no kernel of its own for such passes.
+      // Measured on Emerald Rapids: sixteen tokens cost a panel what one does. That is the time of
+      // a pass of four tokens straight from the blocks and one of one or two, of two passes of
+      // four where blocks hold 32 nibbles, and of one pass where AVX-512 has no kernel for it.
       .panel_from =
           [](DType type) {
             if (!avx512::has_direct_dot(type)) return int64_t{4};
-            return find_block_format(type)->block_elements == 256 ? int64_t{9} : int64_t{7};
+            if (avx512::has_codebook(type)) return int64_t{5};
+            if (find_block_format(type)->block_elements == 256) return int64_t{6};
+            return type == DType::kQ8_0 ? int64_t{7} : int64_t{9};
           },
       .token_layout =
           [](DType type) {

@@ -1,12 +1,15 @@
-// Packed rows to tiles of weights (matmul_amx.h), every format through its struct of block_codes.h.
+// Packed rows to tiles of weights (matmul_amx.h): blocks of 256 by super_digits_amx.h, smaller ones
+// here, nibbles two blocks at a time and other formats through their struct of block_codes.h.
 //
 // Included only by files that define REALM_ISA, under the rules of simd.h.
 #pragma once
 
 #include <immintrin.h>
 
-#include "backends/cpu/format_kernels.h"
-#include "backends/cpu/matmul_amx.h"
+#include <type_traits>
+
+#include "backends/cpu/super_digits_amx.h"
+#include "backends/cpu/transpose_avx512.h"
 
 namespace realm::cpu::REALM_ISA {
 namespace {
@@ -26,77 +29,20 @@ REALM_INLINE void prefetch_ahead(const RowPointers& rows, int i, int64_t at, int
   }
 }
 
-// Formats whose codes times scales, negated, fit one byte: 3 * 15, 4 * 32 (and -3 * 32), 1.
-template <typename F>
-constexpr bool kOneDigit = false;
-template <>
-constexpr bool kOneDigit<CodesQ2_K> = true;
-template <>
-constexpr bool kOneDigit<CodesQ3_K> = true;
-template <>
-constexpr bool kOneDigit<CodesTQ1_0> = true;
-template <>
-constexpr bool kOneDigit<CodesTQ2_0> = true;
-
 REALM_INLINE __m256i words(ScaleBytes s) {
   return _mm256_cvtepi8_epi16(
       _mm_set_epi64x(static_cast<int64_t>(s.hi), static_cast<int64_t>(s.lo)));
 }
 
-// The scale of each pair of codes 64 step and following, from one word a sub-block.
-template <int kSub>
-REALM_INLINE __m512i scales_of_step(__m256i scales, int step) {
-  alignas(64) static constexpr int16_t kBy32[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                                                    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  alignas(64) static constexpr int16_t kBy16[32] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
-                                                    2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3};
-  const __m512i index = _mm512_add_epi16(_mm512_load_si512(kSub == 32 ? kBy32 : kBy16),
-                                         _mm512_set1_epi16(static_cast<short>(64 / kSub * step)));
-  return _mm512_permutexvar_epi16(index, _mm512_castsi256_si512(scales));
-}
-
+// The block at byte `at` of rows [first, end).
 template <typename F>
-REALM_INLINE void unpack_step(const uint8_t* block, int step, __m512i scales, int row,
-                              SuperTile& to) {
-  const __m512i packed = _mm512_inserti64x4(_mm512_castsi256_si512(F::codes(block, 2 * step).v),
-                                            F::codes(block, 2 * step + 1).v, 1);
-  const __m512i bias = _mm512_set1_epi8(static_cast<char>(F::kBias));
-  const __m512i low_bytes = _mm512_set1_epi16(0xff);
-  if constexpr (kOneDigit<F>) {
-    // The lower byte of a product of words depends on their lower bytes only.
-    const __m512i q = _mm512_sub_epi8(bias, packed);
-    const __m512i even = _mm512_mullo_epi16(q, scales);
-    const __m512i odd = _mm512_mullo_epi16(_mm512_srli_epi16(q, 8), scales);
-    _mm512_store_si512(to.digits[0][step][row],
-                       _mm512_ternarylogic_epi32(low_bytes, even, _mm512_slli_epi16(odd, 8), 0xca));
-    return;
-  }
-  __m512i even, odd;
-  if constexpr (F::kSigned || F::kBias != 0) {
-    const __m512i q = _mm512_sub_epi8(packed, bias);
-    even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(q, 8), 8), scales);
-    odd = _mm512_mullo_epi16(_mm512_srai_epi16(q, 8), scales);
-  } else {
-    even = _mm512_mullo_epi16(_mm512_and_si512(packed, low_bytes), scales);
-    odd = _mm512_mullo_epi16(_mm512_srli_epi16(packed, 8), scales);
-  }
-  _mm512_store_si512(to.digits[0][step][row],
-                     _mm512_ternarylogic_epi32(low_bytes, even, _mm512_slli_epi16(odd, 8), 0xca));
-  _mm512_store_si512(to.digits[1][step][row],
-                     _mm512_ternarylogic_epi32(low_bytes, _mm512_srli_epi16(even, 8), odd, 0xca));
-}
-
-// The block at byte `at` of each row.
-template <typename F>
-void unpack_super(const BlockFormat& format, const RowPointers& rows, int64_t at, SuperTile& to) {
+REALM_INLINE void unpack_super(const BlockFormat& format, const RowPointers& rows, int64_t at,
+                               int first, int end, SuperTile& to) {
   typename BufferOf<F>::Type buffer;
-  for (int i = 0; i < kTile; ++i) {
+  for (int i = first; i < end; ++i) {
     prefetch_ahead(rows, i, at + format.block_bytes, format.block_bytes);
     const uint8_t* block = block_at<F>(format, rows.row[i] + at, 0, buffer);
-    const __m256i scales = words(F::scales(block));
-    for (int step = 0; step < 4; ++step) {
-      unpack_step<F>(block, step, scales_of_step<F::kSub>(scales, step), i, to);
-    }
+    store_digits(F{}, block, words(F::scales(block)), i, to);
     to.d[i] = F::d(block);
     if constexpr (F::kHasMin) {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to.mins[i]), words(F::mins(block)));
@@ -105,29 +51,147 @@ void unpack_super(const BlockFormat& format, const RowPointers& rows, int64_t at
   }
 }
 
-// `k` elements of each row from byte `at` on; k <= kSmallK.
+// ---- smaller blocks ----
+
+// Formats of sixteen bytes of nibbles, the first half of a block in the lower ones.
 template <typename F>
-void unpack_small(const BlockFormat& format, const RowPointers& rows, int64_t at, int64_t k,
-                  SmallTile& to) {
+inline constexpr bool kNibbles = false;
+template <>
+inline constexpr bool kNibbles<CodesQ4_0> = true;
+template <>
+inline constexpr bool kNibbles<CodesQ4_1> = true;
+template <>
+inline constexpr bool kNibbles<CodesIQ4_NL> = true;
+template <>
+inline constexpr bool kNibbles<CodesMXFP4> = true;
+
+// What a nibble stands for.
+template <typename F>
+REALM_INLINE __m512i values_of(F, __m512i nibbles) {
+  return F::kBias == 0 ? nibbles : _mm512_sub_epi8(nibbles, _mm512_set1_epi8(F::kBias));
+}
+REALM_INLINE __m512i look_up(const int8_t* table, __m512i nibbles) {
+  const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), nibbles);
+}
+REALM_INLINE __m512i values_of(CodesIQ4_NL, __m512i nibbles) {
+  return look_up(kIq4Values, nibbles);
+}
+REALM_INLINE __m512i values_of(CodesMXFP4, __m512i nibbles) {
+  return look_up(kFp4Values, nibbles);
+}
+
+// The byte of two blocks in a row from which each of their 64 codes comes.
+template <typename F>
+struct NibbleBytes {
+  alignas(64) uint8_t of[64];
+  constexpr NibbleBytes() : of() {
+    constexpr int kCodesAt = F::kBytes - 16;
+    for (int i = 0; i < 64; ++i) {
+      of[i] = static_cast<uint8_t>(i / 32 * F::kBytes + kCodesAt + i % 16);
+    }
+  }
+};
+
+// Two blocks.
+template <typename F>
+REALM_INLINE __m512i codes_of_pair(const uint8_t* blocks) {
+  static constexpr NibbleBytes<F> kFrom;
+  constexpr __mmask64 kMask = (uint64_t{1} << (2 * F::kBytes)) - 1;
+  const __m512i packed =
+      _mm512_permutexvar_epi8(_mm512_load_si512(kFrom.of), _mm512_maskz_loadu_epi8(kMask, blocks));
+  const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0,
+                                         0x0004000400040004, 0x0004000400040004, 0, 0);
+  return values_of(F{}, _mm512_and_si512(_mm512_srlv_epi16(packed, shift), _mm512_set1_epi8(15)));
+}
+
+// Whether what a block has besides its codes is in the four bytes that begin with its scale.
+template <typename F>
+constexpr bool scales_in_a_dword() {
+  if constexpr (F::kElements != 32 || F::kSub != 32 || kUnpacksFirst<F>) {
+    return false;
+  } else if constexpr (F::kHasMin) {
+    return F::kHalfScale >= 0 && F::kHalfMin == F::kHalfScale + 2;
+  } else {
+    return F::kHalfScale >= 0 || std::is_same_v<F, CodesMXFP4>;
+  }
+}
+// Sixteen dwords' factors.
+template <typename F>
+REALM_INLINE __m512 factors_of(F, __m512i dwords) {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(dwords));
+}
+REALM_INLINE __m512 factors_of(CodesMXFP4, __m512i dwords) {
+  const __m512i e = _mm512_and_si512(dwords, _mm512_set1_epi32(255));
+  return _mm512_i32gather_ps(e, kE8m0Half.value, 4);
+}
+
+// The factors of a stretch of kSmallK elements from byte `at` of each row on: sixteen blocks of a
+// row at once, then turned.
+template <typename F>
+REALM_INLINE void unpack_factors(const RowPointers& rows, int64_t at, SmallTile& to) {
+  static_assert(kSmallK / 32 == kTile);
+  constexpr int kAt = F::kHalfScale >= 0 ? F::kHalfScale : 0;
+  const __m512i block =
+      _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32(F::kBytes));
+  __m512i dwords[kTile];
+#pragma GCC unroll 16
+  for (int i = 0; i < kTile; ++i) {
+    dwords[i] = _mm512_i32gather_epi32(block, rows.row[i] + at + kAt, 1);
+  }
+  transpose_16x16(dwords);
+#pragma GCC unroll 16
+  for (int g = 0; g < kTile; ++g) {
+    _mm512_store_ps(to.factors[g], factors_of(F{}, dwords[g]));
+    if constexpr (F::kHasMin) {
+      _mm512_store_ps(to.minima[g], factors_of(F{}, _mm512_srli_epi32(dwords[g], 16)));
+    }
+  }
+}
+
+// The codes of one row's 32 elements g and following of the stretch.
+template <typename F>
+REALM_INLINE void store_small(__m256i q, int64_t g, int row, SmallTile& to) {
+  if constexpr (F::kSub == 32) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to.codes + small_codes_at<32>(g) + row * 64), q);
+  } else {
+    auto* half = reinterpret_cast<__m128i*>(to.codes + small_codes_at<16>(2 * g) + row * 16);
+    _mm_store_si128(half, _mm256_castsi256_si128(q));
+    _mm_store_si128(half + kTile, _mm256_extracti128_si256(q, 1));
+  }
+}
+
+// `k` elements of rows [first, end) from byte `at` on; k <= kSmallK. The last of a tile's rows come
+// last.
+template <typename F>
+REALM_INLINE void unpack_small(const BlockFormat& format, const RowPointers& rows, int64_t at,
+                               int64_t k, int first, int end, SmallTile& to) {
   constexpr int kHalves = 32 / F::kSub;
   typename BufferOf<F>::Type buffer;
   const __m256i bias = _mm256_set1_epi8(static_cast<char>(F::kBias));
   const int block_groups = groups_of_block<F>(format);
   const int64_t bytes = k / 32 / block_groups * bytes_of_block<F>(format);
-  for (int i = 0; i < kTile; ++i) {
+  const bool all_at_once = scales_in_a_dword<F>() && k == kSmallK;
+  for (int i = first; i < end; ++i) {
     const uint8_t* data = rows.row[i] + at;
-    for (int64_t g = 0; g < k / 32; ++g) {
+    int64_t g = 0;
+    if constexpr (kNibbles<F>) {
+      for (; g + 1 < k / 32; g += 2) {
+        _mm512_store_si512(to.codes + small_codes_at<32>(g) + i * 64,
+                           codes_of_pair<F>(data + g * F::kBytes));
+      }
+    }
+    for (; g < k / 32; ++g) {
       const int v = static_cast<int>(g % block_groups);
       const uint8_t* block =
           block_at<F>(format, data + g / block_groups * bytes_of_block<F>(format), v, buffer);
-      const __m256i q = _mm256_sub_epi8(F::codes(block, v).v, bias);
-      if constexpr (F::kSub == 32) {
-        _mm256_store_si256(reinterpret_cast<__m256i*>(to.codes + (g * kTile + i) * 32), q);
-      } else {
-        auto* half = reinterpret_cast<__m128i*>(to.codes + (2 * g * kTile + i) * 16);
-        _mm_store_si128(half, _mm256_castsi256_si128(q));
-        _mm_store_si128(half + kTile, _mm256_extracti128_si256(q, 1));
-      }
+      store_small<F>(_mm256_sub_epi8(F::codes(block, v).v, bias), g, i, to);
+    }
+    for (g = 0; !all_at_once && g < k / 32; ++g) {
+      const int v = static_cast<int>(g % block_groups);
+      const uint8_t* block =
+          block_at<F>(format, data + g / block_groups * bytes_of_block<F>(format), v, buffer);
       for (int h = 0; h < kHalves; ++h) {
         to.factors[kHalves * g + h][i] = F::scale(block, (kUnpacksFirst<F> ? 0 : v * kHalves) + h);
       }
@@ -135,6 +199,9 @@ void unpack_small(const BlockFormat& format, const RowPointers& rows, int64_t at
     }
     // A row's stretch is long enough for the hardware to follow; the next row's is announced.
     prefetch_ahead(rows, i, at + bytes, 256);
+  }
+  if constexpr (scales_in_a_dword<F>()) {
+    if (all_at_once && end == kTile) unpack_factors<F>(rows, at, to);
   }
 }
 
