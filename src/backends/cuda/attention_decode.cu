@@ -336,16 +336,25 @@ struct Place {
   }
 };
 
-// Fills `ends` and returns how many pages of the line a block takes. Every warp counts for itself.
-__device__ int cut_line(const AttentionArgs& a, int* ends, int warp, int lane) {
+// How the line is cut: into shares of so many pages, from its begin on; or, where `each` is not 0,
+// from each sequence's begin on, which then has `each` parts to itself.
+struct LineCut {
+  int share, each;
+};
+
+// Fills `ends`. Every warp counts for itself.
+__device__ LineCut cut_line(const AttentionArgs& a, int* ends, int warp, int lane) {
   constexpr int kEach = kSequences / 32;
-  const int blocks = static_cast<int>(gridDim.y);
+  const int parts = static_cast<int>(gridDim.y);
+  const auto share_of = [](int pages, int num_parts, int longest) {
+    const int least = max((longest + kSharesMax - 3) / (kSharesMax - 2), kPagesMin);
+    return max((pages + num_parts - 1) / num_parts, least);
+  };
   if (a.num_sequences == 1) {
     const int last = a.positions[0], total = last / kPage + 1 - first_position(a, last) / kPage;
     if (threadIdx.x == 0) ends[0] = total;
     __syncthreads();
-    const int least = (total + kSharesMax - 3) / (kSharesMax - 2);
-    return max(max((total + blocks - 1) / blocks, least), kPagesMin);
+    return {share_of(total, parts, total), parts};
   }
   int pages[kEach], sum = 0, longest = 0;
 #pragma unroll
@@ -376,8 +385,13 @@ __device__ int cut_line(const AttentionArgs& a, int* ends, int warp, int lane) {
     }
   }
   __syncthreads();
-  const int least = (longest + kSharesMax - 3) / (kSharesMax - 2);
-  return max(max((total + blocks - 1) / blocks, least), kPagesMin);
+  // Few sequences of about one length: no part has the end of one and the begin of another, each
+  // with its wait for queries and for the others that share it.
+  const int each = parts / a.num_sequences;
+  if (each >= 2 && longest * a.num_sequences <= total + total / 4) {
+    return {share_of(longest, each, longest), each};
+  }
+  return {share_of(total, parts, longest), 0};
 }
 
 // Block (h, i) takes part i of the line, of KV head h. The heads' blocks keep step, so that what
@@ -405,10 +419,17 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
     fence_barrier_init();
   }
   wait_for_inputs();
-  const int share = cut_line(a, ends, warp, lane);
+  const auto [share, each] = cut_line(a, ends, warp, lane);
   const int num_sequences = a.num_sequences, kv_head = static_cast<int>(blockIdx.x);
-  const int begin = static_cast<int>(blockIdx.y) * share;
-  const int end = min(begin + share, ends[num_sequences - 1]);
+  const int part = static_cast<int>(blockIdx.y);
+  int begin = part * share, end = ends[num_sequences - 1];
+  if (each > 0) {
+    const int sequence = part / each;
+    if (sequence >= num_sequences) return;
+    begin = (sequence > 0 ? ends[sequence - 1] : 0) + part % each * share;
+    end = ends[sequence];
+  }
+  end = min(begin + share, end);
   if (begin >= end) return;
 
   // What comes next from memory; the page's number is asked for one turn ahead.
@@ -477,12 +498,14 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
       merge_rows<kDim>(a, load, kWarps, head, out, alone, out16);
     }
     if (alone) continue;
-    const int first_block = place.begin / share, last_block = (place.end - 1) / share;
+    const int first_block = each > 0 ? place.sequence * each : place.begin / share;
+    const int shares = each > 0 ? (place.end - place.begin + share - 1) / share
+                                : (place.end - 1) / share - first_block + 1;
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
       int* const counter = partials.counters + place.sequence * a.kv_heads + kv_head;
-      is_last = atomicAdd(counter, 1) == last_block - first_block;
+      is_last = atomicAdd(counter, 1) == shares - 1;
       if (is_last) *counter = 0;
       __threadfence();
     }
@@ -493,8 +516,7 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
       const auto load = [&](int s, int i) {
         return __ldcg(share_of(first_block + s, s == 0) + row * kShare + i);
       };
-      merge_rows<kDim>(a, load, last_block - first_block + 1, head,
-                       a.out + (token * a.heads + head) * kDim, true, out16);
+      merge_rows<kDim>(a, load, shares, head, a.out + (token * a.heads + head) * kDim, true, out16);
     }
   }
 }
