@@ -25,8 +25,8 @@ REALM_KERNEL_INLINE __m512i halves(__m256i low, __m256i high) {
 }
 
 // A group of rows is read in steps across all of them, which no hardware prefetcher follows; its
-// successor in memory is fetched into the second-level cache meanwhile, in order. Prefetching past
-// the end of a mapping is harmless.
+// successor in memory (RowGroup::next) is fetched into the second-level cache meanwhile, in order.
+// Prefetching past the end of a mapping is harmless.
 template <int kBytes>
 REALM_KERNEL_INLINE void prefetch_next(const uint8_t* p) {
   for (int line = 0; line < kBytes; line += 64) {
@@ -39,12 +39,15 @@ template <int kRows>
 struct RowGroup {
   const uint8_t* row[kRows];
   int count;
+  const uint8_t* next;  // what this thread reads next, as far as is known
 
   RowGroup(const WeightRows& weights, int first) {
     count = weights.num_rows - first < kRows ? weights.num_rows - first : kRows;
     for (int i = 0; i < kRows; ++i) {
       row[i] = weights.data + (first + (i < count ? i : count - 1)) * weights.row_bytes;
     }
+    const bool more = weights.more || first + kRows < weights.num_rows;
+    next = row[0] + (more ? kRows * weights.row_bytes : 0);
   }
 };
 

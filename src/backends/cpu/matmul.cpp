@@ -172,7 +172,7 @@ class PreparedTokens {
 // Rows a piece: enough bytes to be worth a trip to the shared counter, few enough to balance.
 int64_t rows_per_piece(int64_t total_rows, int num_threads) {
   const int64_t balanced = total_rows / (int64_t{8} * num_threads) / kPanelRows * kPanelRows;
-  return std::clamp<int64_t>(balanced, kPanelRows, 4 * kPanelRows);
+  return std::clamp<int64_t>(balanced, kPanelRows, 8 * kPanelRows);
 }
 
 void finish_rows(const Context& context, const MatMul& op, const MatMul::Part& part, int64_t row,
@@ -274,7 +274,8 @@ Status run(Context& context, const MatMul& op) {
           .row_bytes = part.weight.stride[0],
           .num_rows = num_rows,
           .k = k,
-          .more = row + kPanelRows < end};
+          .more = row + kPanelRows < end,
+          .cold = row == begin};
       auto* kernel_scratch = reinterpret_cast<uint8_t*>(scratch);
       if (is_float(part.weight.dtype)) {
         if (const FloatPanel* panel = prepared.float_panel()) {

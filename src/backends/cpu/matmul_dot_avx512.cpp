@@ -141,8 +141,7 @@ void dot_super(const WeightRows& weights, const QuantizedTokens& x, float* out,
       }
       for (int r = 0; r < 16; ++r) {
         const uint8_t* p = rows.row[r] + b * Format::kBytes;
-        prefetch_next<Format::kBytes>(rows.row[0] + 16 * weights.row_bytes +
-                                      (16 * b + r) * Format::kBytes);
+        prefetch_next<Format::kBytes>(rows.next + (16 * b + r) * Format::kBytes);
         __m512i q[4], s[4];
         __m256i mins;
         Format::codes(p, q);

@@ -22,8 +22,7 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, float* out,
       alignas(32) uint16_t d[16];
       for (int r = 0; r < 16; ++r) {
         const uint8_t* p = rows.row[r] + b * Format::kBytes;
-        prefetch_next<Format::kBytes>(rows.row[0] + 16 * weights.row_bytes +
-                                      (16 * b + r) * Format::kBytes);
+        prefetch_next<Format::kBytes>(rows.next + (16 * b + r) * Format::kBytes);
         d[r] = half_bits(p);
         const Signs signs = Format::signs(p);
         const __m512i scales = Format::scales(p);

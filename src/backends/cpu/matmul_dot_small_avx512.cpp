@@ -182,7 +182,6 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, const int32
   const int64_t blocks = weights.k / 32;
   for (int first = 0; first < weights.num_rows; first += 16) {
     const Rows rows(weights, first);
-    const uint8_t* next = rows.row[0] + 16 * weights.row_bytes;
     alignas(64) int32_t row_at[16];
     for (int r = 0; r < 16; ++r) row_at[r] = static_cast<int32_t>(rows.row[r] - rows.row[0]);
     __m512 acc[kTokens];
@@ -198,7 +197,7 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, const int32
         copy_scales<Format, 1>(rows, begin, end - begin, scales);
       }
       for (int64_t b = begin; b < end; ++b) {
-        prefetch_next<16 * Format::kBytes>(next + 16 * b * Format::kBytes);
+        prefetch_next<16 * Format::kBytes>(rows.next + 16 * b * Format::kBytes);
         __m512i w[8];
         Format::load(rows, b * Format::kBytes, w);
         __m512 d;

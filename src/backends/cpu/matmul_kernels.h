@@ -47,6 +47,7 @@ struct WeightRows {
   int num_rows;
   int64_t k;
   bool more = false;  // the rows that follow in memory come next on this thread
+  bool cold = false;  // the rows before these in memory were not the last ones on this thread
 };
 
 inline constexpr int kPanelRows = 32;

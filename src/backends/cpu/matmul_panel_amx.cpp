@@ -240,19 +240,20 @@ void unpack_and_multiply(const WeightRows& weights, const Work& work, const RowP
 // ---- smaller blocks ----
 
 template <int kSub, int kSet>
-REALM_INLINE void multiply_sub(const int8_t* w, const int8_t* x) {
+REALM_INLINE void multiply_sub(const SmallTile& w, const SmallTokens& x, int64_t sub) {
   tile_zero<kSet>();
-  tile_load<4 + kSet % 2>(w, kSmallStride<kSub>);
-  tile_load<6 + kSet % 2>(x, 64);
+  tile_load<4 + kSet % 2>(w.codes + small_codes_at<kSub>(sub), kSmallStride<kSub>);
+  tile_load<6 + kSet % 2>(x.codes[sub * kSub / 4][0], 64);
   tile_multiply<kSet, 4 + kSet % 2, 6 + kSet % 2>();
 }
 
-// Sub-blocks of one tile of tokens and one of rows. Other work is done in four parts while the tile
-// unit is busy: between(part), part < 4.
+// Sub-blocks of one tile of tokens and one of rows. Other work is done in parts while the tile unit
+// is busy: between(part), part < kParts.
+constexpr int kParts = 8;
 template <int kSub, bool kMin, typename Between>
 REALM_INLINE void multiply_small(const Work& work, const SmallTile& w, const SmallTokens& x,
                                  int64_t k, int64_t token_tile, int row_tile, Between between) {
-  constexpr int kAhead = 8;
+  constexpr int kAhead = 4;
   auto* sums = work.scratch->sums;
   float(*of)[kTile] = work.acc[token_tile].of[row_tile];
   __m512 acc[kTile];
@@ -275,25 +276,24 @@ REALM_INLINE void multiply_small(const Work& work, const SmallTile& w, const Sma
       }
     }
   };
-  // A tile is given back when two more products are on their way, and taken up some products later.
-  const auto multiply = [&]<int kSet>(int64_t sub) __attribute__((always_inline)) {
-    if (sub < subs) {
-      multiply_sub<kSub, kSet>(w.codes + small_codes_at<kSub>(sub), x.codes[sub * kSub / 4][0]);
-    }
-    constexpr int kStored = (kSet + 2) % 4;
-    if (sub >= 2 && sub < subs + 2) tile_store<kStored>(sums[(sub - 2) % kAhead]);
-  };
+  // Two products at a time; they are given back when the next two and other work are on their way,
+  // and taken up after that, so that neither is waited for.
   int part = 0;
-  for (int64_t sub = 0; sub < subs + 6; sub += 4) {
-    multiply.template operator()<0>(sub);
-    multiply.template operator()<1>(sub + 1);
-    multiply.template operator()<2>(sub + 2);
-    multiply.template operator()<3>(sub + 3);
-    if (part < 4) between(part++);
-    const int64_t end = sub - 2 < subs ? sub - 2 : subs;
-    for (int64_t i = sub < 6 ? 0 : sub - 6; i < end; ++i) add(i);
+  const auto step = [&]<int kFirst>(int64_t sub) __attribute__((always_inline)) {
+    constexpr int kOther = 2 - kFirst;
+    if (sub < subs) multiply_sub<kSub, kFirst>(w, x, sub);
+    if (sub + 1 < subs) multiply_sub<kSub, kFirst + 1>(w, x, sub + 1);
+    if (part < kParts) between(part++);
+    if (sub >= 2 && sub - 2 < subs) tile_store<kOther>(sums[(sub - 2) % kAhead]);
+    if (sub >= 2 && sub - 1 < subs) tile_store<kOther + 1>(sums[(sub - 1) % kAhead]);
+    if (sub >= 4 && sub - 4 < subs) add(sub - 4);
+    if (sub >= 4 && sub - 3 < subs) add(sub - 3);
+  };
+  for (int64_t sub = 0; sub < subs + 4; sub += 4) {
+    step.template operator()<0>(sub);
+    step.template operator()<2>(sub + 2);
   }
-  while (part < 4) between(part++);
+  while (part < kParts) between(part++);
 #pragma GCC unroll 16
   for (int r = 0; r < kTile; ++r) _mm512_store_ps(of[r], acc[r]);
 }
@@ -302,19 +302,19 @@ REALM_INLINE void multiply_small(const Work& work, const SmallTile& w, const Sma
 template <typename F>
 void unpack_and_multiply_small(const WeightRows& weights, const Work& work,
                                const RowPointers* rows) {
+  constexpr int kRows = kTile / kParts;
   const BlockFormat& format = *weights.format;
-  const int64_t stretches = (weights.k + kSmallK - 1) / kSmallK;
-  const int64_t steps = stretches * work.row_tiles;
+  const int64_t steps = (weights.k + kSmallK - 1) / kSmallK * work.row_tiles;
   const auto elements = [&](int64_t step) {
     const int64_t left = weights.k - step / work.row_tiles * kSmallK;
     return left < kSmallK ? left : int64_t{kSmallK};
   };
   const auto unpack = [&](int64_t step, int part) __attribute__((always_inline)) {
     const int64_t at = step / work.row_tiles * kSmallK / format.block_elements * format.block_bytes;
-    unpack_small<F>(format, rows[step % work.row_tiles], at, elements(step), 4 * part, 4 * part + 4,
-                    work.scratch->small[step % 2]);
+    unpack_small<F>(format, rows[step % work.row_tiles], at, elements(step), kRows * part,
+                    kRows * part + kRows, work.scratch->small[step % 2]);
   };
-  for (int part = 0; part < 4; ++part) unpack(0, part);
+  for (int part = 0; part < kParts; ++part) unpack(0, part);
   for (int64_t step = 0; step < steps; ++step) {
     const auto* tokens =
         reinterpret_cast<const SmallTokens*>(work.packed) + step / work.row_tiles * work.num_tiles;
@@ -359,11 +359,15 @@ struct Panel {
                     .acc = reinterpret_cast<Accumulators*>(scratch + sizeof(Scratch)),
                     .scratch = memory};
     RowPointers rows[2];
+    for (int rt = 0; rt < 2; ++rt) {
+      rows[rt].tile = rt;
+      rows[rt].next_panel = weights.data + (weights.more ? kPanelRows * weights.row_bytes : 0);
+      rows[rt].cold = weights.cold;
+    }
     for (int i = 0; i < 2 * kTile; ++i) {
       // Rows past the end repeat the last one; their sums are dropped.
       const int row = i < weights.num_rows ? i : weights.num_rows - 1;
       rows[i / kTile].row[i % kTile] = weights.data + row * weights.row_bytes;
-      rows[i / kTile].row_bytes = weights.row_bytes;
     }
     memset(work.acc, 0, static_cast<size_t>(work.num_tiles) * sizeof(Accumulators));
     const TileSession session(kSuper ? 64 : F::kSub);

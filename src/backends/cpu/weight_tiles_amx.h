@@ -17,15 +17,22 @@ namespace {
 // Sixteen rows' packed bytes.
 struct RowPointers {
   const uint8_t* row[kTile];
-  int64_t row_bytes;
+  int tile;                   // of the two of a panel
+  const uint8_t* next_panel;  // what this thread reads next, as far as is known
+  bool cold;                  // nobody asked for these rows
 };
 
-// The rows are read in steps across all of them, which no hardware prefetcher follows. `at` is the
-// offset in a row; past its end, the group of 2 * kTile rows after this one follows.
+// The rows are read in steps across all of them, which no hardware prefetcher follows. Where row i
+// is read at byte `at`, `bytes` of them, as much of the next panel is asked for, in the order of
+// memory, and the row's own next bytes only where that was not done for them. (Asking for them
+// always was slower.)
 REALM_INLINE void prefetch_ahead(const RowPointers& rows, int i, int64_t at, int64_t bytes) {
-  if (at >= rows.row_bytes) at += (2 * kTile - 1) * rows.row_bytes;
+  const uint8_t* next = rows.next_panel + 2 * kTile * at + (kTile * rows.tile + i) * bytes;
   for (int64_t line = 0; line < bytes; line += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(rows.row[i] + at + line), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(next + line), _MM_HINT_T1);
+  }
+  for (int64_t line = 0; rows.cold && line < bytes; line += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(rows.row[i] + at + bytes + line), _MM_HINT_T0);
   }
 }
 
@@ -40,7 +47,7 @@ REALM_INLINE void unpack_super(const BlockFormat& format, const RowPointers& row
                                int first, int end, SuperTile& to) {
   typename BufferOf<F>::Type buffer;
   for (int i = first; i < end; ++i) {
-    prefetch_ahead(rows, i, at + format.block_bytes, format.block_bytes);
+    prefetch_ahead(rows, i, at, format.block_bytes);
     const uint8_t* block = block_at<F>(format, rows.row[i] + at, 0, buffer);
     store_digits(F{}, block, words(F::scales(block)), i, to);
     to.d[i] = F::d(block);
@@ -197,8 +204,7 @@ REALM_INLINE void unpack_small(const BlockFormat& format, const RowPointers& row
       }
       if constexpr (F::kHasMin) to.minima[g][i] = F::min(block);
     }
-    // A row's stretch is long enough for the hardware to follow; the next row's is announced.
-    prefetch_ahead(rows, i, at + bytes, 256);
+    prefetch_ahead(rows, i, at, bytes);
   }
   if constexpr (scales_in_a_dword<F>()) {
     if (all_at_once && end == kTile) unpack_factors<F>(rows, at, to);
