@@ -130,6 +130,27 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                                                                           .cache = cache,
                                                                           .values_in_keys = true});
   }
+  // A token of each of several sequences: short beside long, more than are cut together at once.
+  for (const int64_t dim : {int64_t{64}, int64_t{128}, int64_t{256}}) {
+    const Setup s{.runs = {{700, 1}, {0, 1}, {31, 1}, {32, 1}, {1999, 1}, {64, 1}},
+                  .heads = 8,
+                  .k_dim = dim,
+                  .v_dim = dim};
+    add("one token each, head size " + std::to_string(dim), s);
+  }
+  add("one token each, 16 heads for one", {.runs = {{90, 1}, {300, 1}, {5, 1}},
+                                           .heads = 16,
+                                           .kv_heads = 1,
+                                           .k_dim = 128,
+                                           .v_dim = 128});
+  add("one token of 300 sequences",
+      {.runs = std::vector<Run>(300, Run{40, 1}), .heads = 2, .kv_heads = 1});
+  add("one token of one long sequence", {.runs = {{9000, 1}}, .heads = 4, .kv_heads = 1});
+  add("one token each, window, cap and sinks, strided q", {.runs = {{200, 1}, {7, 1}, {1000, 1}},
+                                                           .soft_cap = 30.0f,
+                                                           .window = 70,
+                                                           .sinks = true,
+                                                           .q_gap = 256});
   // What changes scores.
   add("window of 1", {.runs = {{40, 4}}, .window = 1});
   add("window of 40", {.runs = {{100, 20}, {0, 50}}, .window = 40});
@@ -183,6 +204,7 @@ void attention_bench_cases(std::vector<CaseRow>& rows) {
     add(name + " prefill 512 at 8192", with(llama_8b, {{7680, 512}}, cache));
     add(name + " 1B prefill 512 at 8192", with(llama_1b, {{7680, 512}}, cache));
     add(name + " decode of 8 at 1024", with(llama_8b, std::vector<Run>(8, Run{1023, 1}), cache));
+    add(name + " decode of 128 at 512", with(llama_8b, std::vector<Run>(128, Run{511, 1}), cache));
   }
   add("latent attention decode at 4096", {.runs = {{4095, 1}},
                                           .heads = 128,

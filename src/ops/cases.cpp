@@ -168,6 +168,12 @@ void matmul_cases(std::vector<CaseRow>& rows) {
     product(rows, "parts of mixed types, K-quants first" + count(", tokens", tokens),
             {{kQ6_K, kQ4_0, kF16}, {64, 33, 32}, tokens, 512});
   }
+  for (const int64_t tokens : {1, 2, 30, 60, 100, 200}) {
+    product(rows, "Q4_K and Q6_K" + count(", tokens", tokens),
+            {{kQ4_K, kQ4_K, kQ6_K}, {96, 33, 40}, tokens, 768});
+    product(rows, "Q5_K and Q6_K" + count(", tokens", tokens),
+            {{kQ5_K, kQ6_K}, {7, 300}, tokens, 512, true, true});
+  }
   // Long rows and many tokens, for kernels that keep several pieces of both on their way.
   for (const DType type : {kF16, kBF16, kQ8_0, kQ4_0, kQ4_K, kQ5_K, kQ6_K, kIQ4_XS}) {
     const std::string name = find_block_format(type)->name;

@@ -1,6 +1,7 @@
 // Prepared programs, whose ops run in groups and are recorded, against the same ops one by one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -128,6 +129,49 @@ TEST(GpuFused, FeedForwardsAreThoseOfSingleOps) {
           EXPECT_LT(relative_error(*actual, *expected), 0.005) << "run " << run;
         }
       }
+    }
+  }
+}
+
+// As many rows as a real model's heads have, which are cut otherwise than the few of the op cases.
+TEST(GpuFused, ProductsOfManyTokensAreThoseOfFew) {
+  auto gpu = cuda::CudaBackend::create({});
+  if (!gpu.ok()) GTEST_SKIP() << gpu.error().message;
+  constexpr int64_t kRows = 6144, kColumns = 4096;
+  for (const DType type : {DType::kQ4_K, DType::kQ6_K, DType::kQ8_0}) {
+    const BlockFormat& format = *find_block_format(type);
+    const std::vector<float> values = random_floats(kRows * kColumns, 0.02f, 7);
+    std::vector<std::byte> bytes(row_bytes(format, kColumns) * static_cast<size_t>(kRows));
+    format.encode(values.data(), bytes.data(), kRows * kColumns, nullptr);
+    const auto weight = (*gpu)->import_weight(make_view(bytes.data(), type, {kRows, kColumns}));
+    ASSERT_TRUE(weight.ok()) << weight.error().message;
+    for (const int64_t tokens : {40, 60, 100, 128, 200}) {
+      SCOPED_TRACE(std::string(format.name) + ", " + std::to_string(tokens));
+      const std::vector<float> input = random_floats(tokens * kColumns, 1.0f, 8);
+      const Buffer x = (*gpu)->allocate(input.size() * 4).value();
+      ASSERT_TRUE((*gpu)->upload(x.data.get(), std::as_bytes(std::span(input))).ok());
+      std::vector<float> results[2];
+      for (const int64_t at_once : {tokens, int64_t{8}}) {
+        const Buffer out = (*gpu)->allocate(static_cast<size_t>(tokens * kRows) * 4).value();
+        for (int64_t first = 0; first < tokens; first += at_once) {
+          const int64_t count = std::min(at_once, tokens - first);
+          MatMul product;
+          product.x =
+              make_view(x.data.get() + first * kColumns * 4, DType::kF32, {count, kColumns});
+          product.parts[0] = {
+              .weight = *weight,
+              .bias = {},
+              .out = make_view(out.data.get() + first * kRows * 4, DType::kF32, {count, kRows})};
+          const Op ops[] = {product};
+          const auto ran = (*gpu)->run(ops);
+          ASSERT_TRUE(ran.ok()) << ran.error().message;
+        }
+        auto& result = results[at_once == tokens ? 0 : 1];
+        result.resize(static_cast<size_t>(tokens * kRows));
+        ASSERT_TRUE(
+            (*gpu)->download(std::as_writable_bytes(std::span(result)), out.data.get()).ok());
+      }
+      EXPECT_LT(relative_error(results[0], results[1]), 0.001);
     }
   }
 }

@@ -102,10 +102,12 @@ TEST(GpuGolden, FamiliesAgreeWithTheCpu) {
       EXPECT_LT(error, tolerance_of(name)) << name << " in steps of " << chunk;
       std::printf("%-20s steps of %3zu: relative error %.2e\n", name.c_str(), chunk, error);
     }
-    const auto half = logits_on(**gpu, file, tokens, tokens.size(), DType::kF16);
-    ASSERT_TRUE(half.ok()) << name << ": " << half.error().message;
-    EXPECT_LT(relative_error(*half, *expected), 2 * tolerance_of(name))
-        << name << " with an F16 cache";
+    for (const size_t chunk : {tokens.size(), size_t{1}}) {
+      const auto half = logits_on(**gpu, file, tokens, chunk, DType::kF16);
+      ASSERT_TRUE(half.ok()) << name << ": " << half.error().message;
+      EXPECT_LT(relative_error(*half, *expected), 2 * tolerance_of(name))
+          << name << " with an F16 cache in steps of " << chunk;
+    }
   }
   EXPECT_GT(compared, 0);
 }

@@ -42,6 +42,11 @@ __device__ inline void fence_barrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async;" ::: "memory");
 }
 
+// Asks for a tensor's description, which the first copy would wait for.
+__device__ inline void prefetch_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
 // A box of a two-dimensional tensor into shared memory; `barrier` counts its bytes.
 __device__ inline void copy_box(void* to, const CUtensorMap* map, int column, int row,
                                 uint64_t* barrier) {

@@ -1,155 +1,270 @@
-// Attention of one token per sequence over an F16 cache: decode. A block takes one KV head of one
-// sequence and a share of its pages; each of its four warps streams pages of its own through a ring
-// in shared memory and multiplies them by mma.m16n8k16, whose 16 rows are the query heads that
-// share the KV head. The shares' results are merged in a fixed order by the last block that
-// finishes. Bytes moved: every key and value once. Limited by memory bandwidth.
+// Attention of one token per sequence over an F16 cache: decode. The pages of all sequences stand
+// in one line, which for each KV head is cut evenly among blocks that stay, so that sequences of
+// any lengths keep every multiprocessor busy. A block's warps take its pages in turn; they come
+// through rings in shared memory, filled ahead across the line by the copy engine, so that the
+// memory is busy while results are merged. Pages are multiplied by mma.m16n8k16, whose 16 rows are
+// positions, or elements of values, and whose 8 columns are query heads that share the KV head.
+// Where a KV head of a sequence is shared by several blocks, the last that finishes merges their
+// results in a fixed order. Bytes moved: every key and value once. Limited by memory bandwidth.
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
+#include "backends/cuda/async.cuh"
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
 #include "backends/cuda/reduce.cuh"
+#include "backends/cuda/tensor_map.cuh"
 
 namespace realm::cuda {
 namespace {
 
-constexpr int kWarps = 4, kRows = 16, kPage = kPageTokens;
+constexpr int kHeads = 8, kPage = kPageTokens;
+// Of a launch: sequences; pages of a block at least; blocks that share a KV head of a sequence at
+// most.
+constexpr int kSequences = 256, kPagesMin = 4, kSharesMax = 32;
+constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 
 struct Partials {
-  float* values;  // [sequences, kv_heads, splits, heads_per_kv, v_dim + 2]: sums, maximum, total
+  float* values;  // [parts, kv_heads, 2, heads_per_kv, v_dim + 2]: sums, maximum, total
   int* counters;  // [sequences, kv_heads], zero
-  int splits;
 };
 
 template <int kDim>
 struct Ring {
-  static constexpr int kStages = kDim <= 64 ? 4 : kDim <= 128 ? 3 : 1;
-  static constexpr int kRowBytes = kDim * 2;
-  static constexpr int kPageBytes = kPage * kRowBytes;
+  // 128 KB on their way, where two pages a warp would do with half of the warps, too.
+  static constexpr int kWarps = kDim <= 128 ? 8 : 4, kThreads = 32 * kWarps;
+  static constexpr int kStages = kDim <= 64 ? 2 : 1;
+  static constexpr int kBoxBytes = kPage * 128;  // 64 columns
+  static constexpr int kPageBytes = kDim / 64 * kBoxBytes;
   static constexpr int kStageBytes = 2 * kPageBytes;
   static constexpr int kWarpBytes = kStages * kStageBytes;
-  static constexpr int kSharedBytes = kWarps * kWarpBytes;
-  // Pieces of 16 bytes are stored at place (piece ^ row % 8), so that eight rows of one column lie
-  // in different banks.
+  static constexpr int kBytes = kWarps * kWarpBytes;
+  // As the copy engine swizzles them: pieces of 16 bytes at place (piece ^ row % 8) of a box's row,
+  // so that eight rows of one column lie in different banks.
   static __device__ uint32_t at(int row, int piece) {
-    return static_cast<uint32_t>(row * kRowBytes + (piece ^ (row % 8)) * 16);
+    return static_cast<uint32_t>(piece / 8 * kBoxBytes + row * 128 + (piece % 8 ^ row % 8) * 16);
+  }
+  // Of a launch: room to align, the ring, the rows to merge, the sequences' ends.
+  static size_t shared_bytes(const AttentionArgs& a) {
+    return static_cast<size_t>(1024 + kBytes +
+                               (kWarps * a.heads_per_kv * (kDim + 2) + a.num_sequences) * 4);
   }
 };
 
+// One lane's: asks for a page's keys and values.
 template <int kDim>
-__device__ void fetch_page(const AttentionArgs& a, int64_t page, int kv_head, uint32_t stage,
-                           int lane) {
+__device__ void fetch_page(const AttentionArgs& a, const CUtensorMap* k_map,
+                           const CUtensorMap* v_map, int64_t page, int head, std::byte* to,
+                           uint64_t* barrier) {
   using R = Ring<kDim>;
-  const std::byte* k = a.k_cache + page * a.k_page_stride + kv_head * a.k_head_stride;
-  const std::byte* v = a.v_cache + page * a.v_page_stride + kv_head * a.v_head_stride;
+  constexpr int64_t kRowBytes = kDim * 2;
+  const auto k_row =
+      static_cast<int>((page * a.k_page_stride + head * a.k_head_stride) / kRowBytes);
+  const auto v_row =
+      static_cast<int>((page * a.v_page_stride + head * a.v_head_stride) / kRowBytes);
+  barrier_expect(barrier, R::kStageBytes);
 #pragma unroll
-  for (int i = 0; i < R::kPageBytes / 512; ++i) {
-    const int index = i * 32 + lane, row = index / (kDim / 8), piece = index % (kDim / 8);
-    copy_16(stage + R::at(row, piece), k + index * 16);
-    copy_16(stage + R::kPageBytes + R::at(row, piece), v + index * 16);
+  for (int c = 0; c < kDim / 64; ++c) {
+    copy_box(to + c * R::kBoxBytes, k_map, 64 * c, k_row, barrier);
+  }
+#pragma unroll
+  for (int c = 0; c < kDim / 64; ++c) {
+    copy_box(to + R::kPageBytes + c * R::kBoxBytes, v_map, 64 * c, v_row, barrier);
   }
 }
 
-// State of a warp's 16 rows: each thread has those of rows g and g + 8.
-template <int kDim>
+// Of kTiles times 8 heads. Lane 4 g + t has, of heads 2 t and 2 t + 1 of each 8: elements 16 d + g
+// and 16 d + g + 8 of their sums; maxima, in powers of two; its own positions' share of the totals.
+template <int kDim, int kTiles>
 struct State {
-  float out[kDim / 8][4];
-  float max[2], sum[2];
+  float out[kTiles][kDim / 16][4];
+  float max[kTiles][2], sum[kTiles][2];
+
+  __device__ void clear() {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out[n][d][i] = 0.0f;
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        max[n][i] = -INFINITY;
+        sum[n][i] = 0.0f;
+      }
+    }
+  }
 };
 
-// Scores of the 32 positions of a page: [4 groups of 8 positions][4 values of a thread].
-template <int kDim>
-__device__ void page_scores(const uint32_t (&q)[kDim / 16][4], uint32_t k_page, int lane,
-                            float (&scores)[4][4]) {
+__device__ inline float power_of_two(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+}
+
+// Over the lanes that have the same heads.
+template <typename Combine>
+__device__ float over_positions(float value, Combine&& combine) {
+#pragma unroll
+  for (int step = 4; step < 32; step *= 2) {
+    value = combine(value, __shfl_xor_sync(0xffffffffu, value, step));
+  }
+  return value;
+}
+
+// Scores of a page: of positions 16 m + g and 16 m + g + 8 with heads 2 t and 2 t + 1 of each tile.
+template <int kDim, int kTiles>
+__device__ void page_scores(const uint32_t (&q)[kTiles][kDim / 16][2], uint32_t k_page, int lane,
+                            float (&scores)[kTiles][2][4]) {
   using R = Ring<kDim>;
 #pragma unroll
-  for (int n = 0; n < 4; ++n) {
+  for (int m = 0; m < 2; ++m) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) scores[n][i] = 0.0f;
+    for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
-    for (int d = 0; d < kDim / 32; ++d) {
-      uint32_t b[4];
-      load_matrices(b, k_page + R::at(8 * n + lane % 8, 4 * d + lane / 8));
-      mma_f16(scores[n], q[2 * d], b[0], b[1]);
-      mma_f16(scores[n], q[2 * d + 1], b[2], b[3]);
+      for (int i = 0; i < 4; ++i) scores[n][m][i] = 0.0f;
+    }
+  }
+#pragma unroll
+  for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      uint32_t k[4];
+      load_matrices(k, k_page + R::at(16 * m + lane % 16, 2 * d + lane / 16));
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) mma_f16(scores[n][m], k, q[n][d][0], q[n][d][1]);
     }
   }
 }
 
 // Folds a page into the state. Positions outside [first, last] count nothing.
-template <int kDim>
-__device__ void fold_page(const AttentionArgs& a, State<kDim>& state, float (&scores)[4][4],
-                          int begin, int first, int last, uint32_t v_page, int lane) {
+template <int kDim, int kTiles>
+__device__ void fold_page(const AttentionArgs& a, State<kDim, kTiles>& state,
+                          float (&scores)[kTiles][2][4], int begin, int first, int last,
+                          uint32_t v_page, int lane) {
   using R = Ring<kDim>;
-  float page_max[2] = {-INFINITY, -INFINITY};
+  if (a.soft_cap > 0.0f) {
 #pragma unroll
-  for (int n = 0; n < 4; ++n) {
+    for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int position = begin + 8 * n + 2 * (lane % 4) + i % 2;
-      const bool inside = position >= first && position <= last;
-      const float score = cap_score(scores[n][i] * a.scale, a.soft_cap);
-      scores[n][i] = inside ? score : -INFINITY;
-      page_max[i / 2] = fmaxf(page_max[i / 2], scores[n][i]);
+      for (int i = 0; i < 8; ++i) {
+        float& score = scores[n][i / 4][i % 4];
+        score = kLog2E * cap_score(score, a.soft_cap);
+      }
     }
   }
-  float correction[2];
+  if (begin < first || begin + kPage - 1 > last) {
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    page_max[r] = fmaxf(page_max[r], __shfl_xor_sync(0xffffffffu, page_max[r], 1));
-    page_max[r] = fmaxf(page_max[r], __shfl_xor_sync(0xffffffffu, page_max[r], 2));
-    const float new_max = fmaxf(state.max[r], page_max[r]);
-    correction[r] = __expf(state.max[r] - new_max);
-    state.max[r] = new_max;
-    state.sum[r] *= correction[r];
+    for (int i = 0; i < 8; ++i) {
+      const int position = begin + 16 * (i / 4) + 8 * (i % 4 / 2) + lane / 4;
+      if (position >= first && position <= last) continue;
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) scores[n][i / 4][i % 4] = -INFINITY;
+    }
   }
+  uint32_t p[kTiles][2][2];
 #pragma unroll
-  for (int n = 0; n < 4; ++n) {
+  for (int n = 0; n < kTiles; ++n) {
+    bool grew = false;
+    float correction[2];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      scores[n][i] = __expf(scores[n][i] - state.max[i / 2]);
-      state.sum[i / 2] += scores[n][i];
+    for (int i = 0; i < 2; ++i) {
+      float max = fmaxf(fmaxf(scores[n][0][i], scores[n][0][2 + i]),
+                        fmaxf(scores[n][1][i], scores[n][1][2 + i]));
+      max = over_positions(max, [](float x, float y) { return fmaxf(x, y); });
+      max = fmaxf(max, state.max[n][i]);
+      correction[i] = power_of_two(state.max[n][i] - max);
+      grew = grew || max > state.max[n][i];
+      state.max[n][i] = max;
+      float sum = 0.0f;
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float& score = scores[n][m][2 * r + i];
+          score = power_of_two(score - max);
+          sum += score;
+        }
+      }
+      state.sum[n][i] = state.sum[n][i] * correction[i] + sum;
+    }
+    if (__any_sync(0xffffffffu, grew)) {
+#pragma unroll
+      for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) state.out[n][d][i] *= correction[i % 2];
+      }
+    }
+    // A lane has a position's weights for two heads; the product wants two positions' for one head.
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        p[n][m][r] = transpose_matrix(pack_half(scores[n][m][2 * r], scores[n][m][2 * r + 1]));
+      }
     }
   }
 #pragma unroll
-  for (int d = 0; d < kDim / 8; ++d) {
+  for (int d = 0; d < kDim / 16; ++d) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) state.out[d][i] *= correction[i / 2];
-  }
+    for (int m = 0; m < 2; ++m) {
+      uint32_t v[4];
+      load_matrices_transposed(
+          v, v_page + R::at(16 * m + lane % 8 + lane / 16 * 8, 2 * d + lane / 8 % 2));
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const uint32_t p[4] = {pack_half(scores[2 * half][0], scores[2 * half][1]),
-                           pack_half(scores[2 * half][2], scores[2 * half][3]),
-                           pack_half(scores[2 * half + 1][0], scores[2 * half + 1][1]),
-                           pack_half(scores[2 * half + 1][2], scores[2 * half + 1][3])};
-#pragma unroll
-    for (int d = 0; d < kDim / 16; ++d) {
-      uint32_t b[4];
-      load_matrices_transposed(b, v_page + R::at(16 * half + lane % 16, 2 * d + lane / 16));
-      mma_f16(state.out[2 * d], p, b[0], b[1]);
-      mma_f16(state.out[2 * d + 1], p, b[2], b[3]);
+      for (int n = 0; n < kTiles; ++n) mma_f16(state.out[n][d], v, p[n][m][0], p[n][m][1]);
     }
   }
 }
 
-// The query heads' rows as operands; rows past the group are zero.
-template <int kDim>
+// The query heads as operands, scaled; heads past the group are zero.
+template <int kDim, int kTiles>
 __device__ void load_queries(const AttentionArgs& a, int64_t token, int kv_head, int lane,
-                             uint32_t (&q)[kDim / 16][4]) {
+                             uint32_t (&q)[kTiles][kDim / 16][2]) {
+  const float scale = a.soft_cap > 0.0f ? a.scale : a.scale * kLog2E;
 #pragma unroll
-  for (int d = 0; d < kDim / 16; ++d) {
+  for (int n = 0; n < kTiles; ++n) {
+    const int row = kHeads * n + lane / 4;
+    const std::byte* from =
+        a.q + token * a.q_token_stride + (kv_head * a.heads_per_kv + row) * a.q_head_stride;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + 8 * (i % 2), column = 16 * d + 2 * (lane % 4) + 8 * (i / 2);
-      float2 pair{0.0f, 0.0f};
-      if (row < a.heads_per_kv) {
-        pair = *reinterpret_cast<const float2*>(a.q + token * a.q_token_stride +
-                                                (kv_head * a.heads_per_kv + row) * a.q_head_stride +
-                                                column * 4);
+    for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float2 pair{0.0f, 0.0f};
+        if (row < a.heads_per_kv) {
+          pair = *reinterpret_cast<const float2*>(from + (16 * d + 2 * (lane % 4) + 8 * i) * 4);
+        }
+        q[n][d][i] = pack_half(pair.x * scale, pair.y * scale);
       }
-      q[d][i] = pack_half(pair.x, pair.y);
+    }
+  }
+}
+
+// A warp's state as rows of [heads_per_kv, dim + 2]: sums, maximum, total.
+template <int kDim, int kTiles>
+__device__ void write_state(const AttentionArgs& a, const State<kDim, kTiles>& state, int lane,
+                            float* rows) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const float sum = over_positions(state.sum[n][i], [](float x, float y) { return x + y; });
+      const int row = kHeads * n + 2 * (lane % 4) + i;
+      if (row >= a.heads_per_kv) continue;
+      float* to = rows + row * (kDim + 2);
+#pragma unroll
+      for (int d = 0; d < kDim / 16; ++d) {
+        to[16 * d + lane / 4] = state.out[n][d][i];
+        to[16 * d + lane / 4 + 8] = state.out[n][d][2 + i];
+      }
+      if (lane / 4 == 0) {
+        to[kDim] = kLn2 * state.max[n][i];
+        to[kDim + 1] = sum;
+      }
     }
   }
 }
@@ -192,151 +307,275 @@ __device__ void merge_rows(const AttentionArgs& a, Load&& load, int num_shares, 
   }
 }
 
-template <int kDim>
-__global__ void __launch_bounds__(32 * kWarps)
-    decode(const AttentionArgs a, const Partials partials) {
+__device__ inline int first_position(const AttentionArgs& a, int last) {
+  return a.window > 0 ? max(0, last - static_cast<int>(a.window) + 1) : 0;
+}
+
+// A sequence and where its pages stand in the line of all.
+struct Place {
+  int sequence, begin, end;
+
+  // `ends`: of each sequence's pages.
+  __device__ Place(const int* ends, int num_sequences, int at) {
+    int low = 0, high = num_sequences - 1;
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (ends[middle] > at) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    sequence = low;
+    begin = low > 0 ? ends[low - 1] : 0;
+    end = ends[low];
+  }
+  __device__ void next(const int* ends, int num_sequences) {
+    begin = end;
+    if (++sequence < num_sequences) end = ends[sequence];
+  }
+};
+
+// How the line is cut: into shares of so many pages, from its begin on; or, where `each` is not 0,
+// from each sequence's begin on, which then has `each` parts to itself.
+struct LineCut {
+  int share, each;
+};
+
+// Fills `ends`. Every warp counts for itself.
+__device__ LineCut cut_line(const AttentionArgs& a, int* ends, int warp, int lane) {
+  constexpr int kEach = kSequences / 32;
+  const int parts = static_cast<int>(gridDim.y);
+  const auto share_of = [](int pages, int num_parts, int longest) {
+    const int least = max((longest + kSharesMax - 3) / (kSharesMax - 2), kPagesMin);
+    return max((pages + num_parts - 1) / num_parts, least);
+  };
+  if (a.num_sequences == 1) {
+    const int last = a.positions[0], total = last / kPage + 1 - first_position(a, last) / kPage;
+    if (threadIdx.x == 0) ends[0] = total;
+    __syncthreads();
+    return {share_of(total, parts, total), parts};
+  }
+  int pages[kEach], sum = 0, longest = 0;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int s = kEach * lane + i;
+    pages[i] = 0;
+    if (s < a.num_sequences) {
+      const int last = a.positions[s];
+      pages[i] = last / kPage + 1 - first_position(a, last) / kPage;
+    }
+    longest = max(longest, pages[i]);
+    sum += pages[i];
+  }
+  int end = sum;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(0xffffffffu, end, step);
+    if (lane >= step) end += other;
+  }
+  longest = __reduce_max_sync(0xffffffffu, longest);
+  const int total = __shfl_sync(0xffffffffu, end, 31);
+  if (warp == 0) {
+    end -= sum;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      end += pages[i];
+      if (kEach * lane + i < a.num_sequences) ends[kEach * lane + i] = end;
+    }
+  }
+  __syncthreads();
+  // Few sequences of about one length: no part has the end of one and the begin of another, each
+  // with its wait for queries and for the others that share it.
+  const int each = parts / a.num_sequences;
+  if (each >= 2 && longest * a.num_sequences <= total + total / 4) {
+    return {share_of(longest, each, longest), each};
+  }
+  return {share_of(total, parts, longest), 0};
+}
+
+// Block (h, i) takes part i of the line, of KV head h. The heads' blocks keep step, so that what
+// they read of a page at a time lies together.
+template <int kDim, int kTiles>
+__global__ void __launch_bounds__(Ring<kDim>::kThreads)
+    decode(const AttentionArgs a, const Partials partials,
+           const __grid_constant__ CUtensorMap k_map, const __grid_constant__ CUtensorMap v_map) {
   using R = Ring<kDim>;
+  constexpr int kShare = kDim + 2, kWarps = R::kWarps;
   extern __shared__ std::byte shared[];
+  __shared__ uint64_t barriers[kWarps][R::kStages];
   __shared__ bool is_last;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const int kv_head = static_cast<int>(blockIdx.x), sequence = static_cast<int>(blockIdx.y);
-  const int64_t token = sequence;  // one token a sequence
+  std::byte* const stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
+  std::byte* const ring = stages + warp * R::kWarpBytes;
+  auto* const rows = reinterpret_cast<float*>(stages + R::kBytes);
+  int* const ends = reinterpret_cast<int*>(rows + kWarps * a.heads_per_kv * kShare);
   may_start_next();
+  if (lane == 0) {
+    prefetch_map(&k_map);
+    prefetch_map(&v_map);
+#pragma unroll
+    for (int s = 0; s < R::kStages; ++s) barrier_init(&barriers[warp][s], 1);
+    fence_barrier_init();
+  }
   wait_for_inputs();
-  const int last = a.positions[token];
-  const int first = a.window > 0 ? max(0, last - static_cast<int>(a.window) + 1) : 0;
-  const int32_t* pages = a.page_table + sequence * a.max_pages;
-  const int num_warps = kWarps * partials.splits;
-  const int page_begin = first / kPage + static_cast<int>(blockIdx.z) * kWarps + warp;
-  const int page_end = last / kPage + 1;
-  const uint32_t ring =
-      static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * R::kWarpBytes;
+  const auto [share, each] = cut_line(a, ends, warp, lane);
+  const int num_sequences = a.num_sequences, kv_head = static_cast<int>(blockIdx.x);
+  const int part = static_cast<int>(blockIdx.y);
+  int begin = part * share, end = ends[num_sequences - 1];
+  if (each > 0) {
+    const int sequence = part / each;
+    if (sequence >= num_sequences) return;
+    begin = (sequence > 0 ? ends[sequence - 1] : 0) + part % each * share;
+    end = ends[sequence];
+  }
+  end = min(begin + share, end);
+  if (begin >= end) return;
 
-  uint32_t q[kDim / 16][4];
-  load_queries<kDim>(a, token, kv_head, lane, q);
-  State<kDim> state;
-#pragma unroll
-  for (int d = 0; d < kDim / 8; ++d) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) state.out[d][i] = 0.0f;
-  }
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    state.max[r] = -INFINITY;
-    state.sum[r] = 0.0f;
-  }
-  int next = page_begin;
-#pragma unroll
-  for (int s = 0; s < R::kStages; ++s, next += num_warps) {
-    if (next < page_end) {
-      fetch_page<kDim>(a, pages[next], kv_head, ring + s * R::kStageBytes, lane);
-    }
-    copies_commit();
-  }
-  int stage = 0;
-  for (int page = page_begin; page < page_end; page += num_warps) {
-    copies_wait<R::kStages - 1>();
-    __syncwarp();
-    const uint32_t at = ring + stage * R::kStageBytes;
-    float scores[4][4];
-    page_scores<kDim>(q, at, lane, scores);
-    fold_page<kDim>(a, state, scores, page * kPage, first, last, at + R::kPageBytes, lane);
-    __syncwarp();
-    if (next < page_end) fetch_page<kDim>(a, pages[next], kv_head, at, lane);
-    copies_commit();
-    next += num_warps;
-    stage = stage + 1 == R::kStages ? 0 : stage + 1;
-  }
-  copies_wait<0>();
-  __syncthreads();
-
-  // The warps' rows through shared memory: [warps, rows, dim + 2].
-  constexpr int kShare = kDim + 2;
-  auto* rows = reinterpret_cast<float*>(shared);
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float sum = state.sum[r];
-    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-    const int row = lane / 4 + 8 * r;
-    if (row >= a.heads_per_kv) continue;
-    float* to = rows + (warp * a.heads_per_kv + row) * kShare;
-#pragma unroll
-    for (int d = 0; d < kDim / 8; ++d) {
-      to[8 * d + 2 * (lane % 4)] = state.out[d][2 * r];
-      to[8 * d + 2 * (lane % 4) + 1] = state.out[d][2 * r + 1];
-    }
-    if (lane % 4 == 0) {
-      to[kDim] = state.max[r];
-      to[kDim + 1] = sum;
-    }
-  }
-  __syncthreads();
-  const bool alone = partials.splits == 1;
-  const auto out16_of = [&] {
-    return a.out16 == nullptr ? nullptr : a.out16 + token * a.out16_stride;
+  // What comes next from memory; the page's number is asked for one turn ahead.
+  Place place(ends, num_sequences, begin), ahead = place;
+  int fetch_at = begin + warp;
+  int32_t fetch_number = 0;
+  const auto find_number = [&] {
+    if (fetch_at >= end) return;
+    while (fetch_at >= ahead.end) ahead.next(ends, num_sequences);
+    const int first_page =
+        a.window > 0 ? first_position(a, a.positions[ahead.sequence]) / kPage : 0;
+    fetch_number = a.page_table[ahead.sequence * a.max_pages + first_page + fetch_at - ahead.begin];
   };
-  const int64_t group = static_cast<int64_t>(sequence) * gridDim.x + kv_head;
-  float* shares = partials.values + group * partials.splits * a.heads_per_kv * kShare;
-  float* mine = shares + static_cast<int64_t>(blockIdx.z) * a.heads_per_kv * kShare;
-  for (int row = warp; row < a.heads_per_kv; row += kWarps) {
-    const int head = kv_head * a.heads_per_kv + row;
-    float* out = alone ? a.out + (token * a.heads + head) * kDim : mine + row * kShare;
-    const auto load = [&](int w, int i) { return rows[(w * a.heads_per_kv + row) * kShare + i]; };
-    merge_rows<kDim>(a, load, kWarps, head, out, alone, out16_of());
-  }
-  if (alone) return;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    is_last = atomicAdd(partials.counters + group, 1) == partials.splits - 1;
-    if (is_last) partials.counters[group] = 0;
-    __threadfence();
-  }
-  __syncthreads();
-  if (!is_last) return;
-  for (int row = warp; row < a.heads_per_kv; row += kWarps) {
-    const int head = kv_head * a.heads_per_kv + row;
-    const auto load = [&](int s, int i) {
-      return __ldcg(shares + (static_cast<int64_t>(s) * a.heads_per_kv + row) * kShare + i);
+  const auto fetch = [&](int s) {
+    if (fetch_at >= end) return;
+    if (lane == 0) {
+      fetch_page<kDim>(a, &k_map, &v_map, fetch_number, kv_head, ring + s * R::kStageBytes,
+                       &barriers[warp][s]);
+    }
+    fetch_at += kWarps;
+    find_number();
+  };
+  find_number();
+#pragma unroll
+  for (int s = 0; s < R::kStages; ++s) fetch(s);
+
+  int at = begin + warp, stage = 0;
+  uint32_t parity = 0;
+  for (; place.begin < end; place.next(ends, num_sequences)) {
+    const int64_t token = place.sequence;  // one token a sequence
+    const int last = a.positions[token], first = first_position(a, last);
+    uint32_t q[kTiles][kDim / 16][2];
+    load_queries<kDim, kTiles>(a, token, kv_head, lane, q);
+    State<kDim, kTiles> state;
+    state.clear();
+    const int place_end = min(place.end, end);
+    for (; at < place_end; at += kWarps) {
+      barrier_wait(&barriers[warp][stage], parity);
+      const uint32_t page = shared_address(ring + stage * R::kStageBytes);
+      float scores[kTiles][2][4];
+      page_scores<kDim, kTiles>(q, page, lane, scores);
+      fold_page<kDim, kTiles>(a, state, scores, (first / kPage + at - place.begin) * kPage, first,
+                              last, page + R::kPageBytes, lane);
+      __syncwarp();
+      fetch(stage);
+      if (++stage == R::kStages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+
+    __syncthreads();  // the rows of the sequence before have been read
+    write_state<kDim, kTiles>(a, state, lane, rows + warp * a.heads_per_kv * kShare);
+    __syncthreads();
+    const bool begins = place.begin >= begin, alone = begins && place.end <= end;
+    __nv_bfloat16* const out16 = a.out16 == nullptr ? nullptr : a.out16 + token * a.out16_stride;
+    const auto share_of = [&](int block, bool is_first) {
+      return partials.values + (2 * (block * static_cast<int>(gridDim.x) + kv_head) + is_first) *
+                                   a.heads_per_kv * kShare;
     };
-    merge_rows<kDim>(a, load, partials.splits, head, a.out + (token * a.heads + head) * kDim, true,
-                     out16_of());
+    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
+      const int head = kv_head * a.heads_per_kv + row;
+      float* out = alone ? a.out + (token * a.heads + head) * kDim
+                         : share_of(static_cast<int>(blockIdx.y), begins) + row * kShare;
+      const auto load = [&](int w, int i) { return rows[(w * a.heads_per_kv + row) * kShare + i]; };
+      merge_rows<kDim>(a, load, kWarps, head, out, alone, out16);
+    }
+    if (alone) continue;
+    const int first_block = each > 0 ? place.sequence * each : place.begin / share;
+    const int shares = each > 0 ? (place.end - place.begin + share - 1) / share
+                                : (place.end - 1) / share - first_block + 1;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int* const counter = partials.counters + place.sequence * a.kv_heads + kv_head;
+      is_last = atomicAdd(counter, 1) == shares - 1;
+      if (is_last) *counter = 0;
+      __threadfence();
+    }
+    __syncthreads();
+    if (!is_last) continue;
+    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
+      const int head = kv_head * a.heads_per_kv + row;
+      const auto load = [&](int s, int i) {
+        return __ldcg(share_of(first_block + s, s == 0) + row * kShare + i);
+      };
+      merge_rows<kDim>(a, load, shares, head, a.out + (token * a.heads + head) * kDim, true, out16);
+    }
   }
+}
+
+template <int kDim, int kTiles>
+Status launch_tiles(Context& context, const AttentionArgs& args) {
+  using R = Ring<kDim>;
+  constexpr int64_t kRowBytes = kDim * 2;
+  constexpr int kSharedMax = 227 * 1024 - 512;
+  const auto kernel = decode<kDim, kTiles>;
+  static const cudaError_t configured =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedMax);
+  TRY(check(configured, "attention: shared memory"));
+  const auto map = [&](const std::byte* cache, int64_t page_stride) {
+    return map_rows(CU_TENSOR_MAP_DATA_TYPE_FLOAT16, cache, kDim,
+                    args.num_pages * page_stride / kRowBytes, kRowBytes, kPage);
+  };
+  const CUtensorMap k_map = TRY(map(args.k_cache, args.k_page_stride));
+  const CUtensorMap v_map = TRY(map(args.v_cache, args.v_page_stride));
+  // Of a KV head, no more blocks than can have work.
+  const int64_t useful =
+      int64_t{args.num_sequences} * ((args.max_pages + kPagesMin - 1) / kPagesMin);
+  const int parts =
+      static_cast<int>(std::clamp<int64_t>(context.num_sms / args.kv_heads, 1, useful));
+  const size_t floats =
+      static_cast<size_t>(2 * parts * args.kv_heads * args.heads_per_kv * (kDim + 2));
+  const Partials partials{
+      .values = reinterpret_cast<float*>(TRY(context.partials.get(floats * sizeof(float)))),
+      .counters = reinterpret_cast<int*>(context.counters)};
+  for (int first = 0; first < args.num_sequences; first += kSequences) {
+    AttentionArgs part = args;
+    part.num_sequences = std::min(kSequences, args.num_sequences - first);
+    part.positions += first;
+    part.page_table += first * args.max_pages;
+    part.q += first * args.q_token_stride;
+    part.out += int64_t{first} * args.heads * args.v_dim;
+    if (part.out16 != nullptr) part.out16 += first * args.out16_stride;
+    const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(parts));
+    TRY(cuda::launch("attention", kernel, grid, R::kThreads, R::shared_bytes(part), context.stream,
+                     part, partials, k_map, v_map));
+  }
+  return {};
 }
 
 template <int kDim>
 Status launch(Context& context, const AttentionArgs& args) {
-  using R = Ring<kDim>;
-  static const cudaError_t configured = cudaFuncSetAttribute(
-      decode<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, R::kSharedBytes);
-  TRY(check(configured, "attention: shared memory"));
-  const int groups = args.num_sequences * args.kv_heads;
-  const int64_t longest = args.max_pages;  // of any sequence
-  Partials partials{.values = nullptr, .counters = nullptr, .splits = 1};
-  if (groups <= Context::kCounters) {
-    const auto useful = static_cast<int>((longest + kWarps - 1) / kWarps);
-    partials.splits = std::clamp(context.num_sms / groups, 1, std::clamp(useful, 1, 32));
-  }
-  if (partials.splits > 1) {
-    const size_t floats = static_cast<size_t>(groups) * static_cast<size_t>(partials.splits) *
-                          static_cast<size_t>(args.heads_per_kv) * (kDim + 2);
-    partials.values = reinterpret_cast<float*>(TRY(context.partials.get(floats * sizeof(float))));
-    partials.counters = reinterpret_cast<int*>(context.counters);
-  }
-  const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(args.num_sequences),
-                  static_cast<unsigned>(partials.splits));
-  return cuda::launch("attention", decode<kDim>, grid, 32 * kWarps, R::kSharedBytes, context.stream,
-                      args, partials);
+  return args.heads_per_kv <= kHeads ? launch_tiles<kDim, 1>(context, args)
+                                     : launch_tiles<kDim, 2>(context, args);
 }
 
 }  // namespace
 
 bool can_attend_decode(const AttentionArgs& a) {
+  const int64_t row_bytes = a.k_dim * 2;
   return a.num_tokens == a.num_sequences && a.cache_type == DType::kF16 && a.slopes == nullptr &&
          a.oldest == nullptr && a.k_dim == a.v_dim && a.k_cache != a.v_cache &&
-         (a.k_dim == 64 || a.k_dim == 128 || a.k_dim == 256) && a.heads_per_kv <= kRows &&
-         a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0;
+         (a.k_dim == 64 || a.k_dim == 128 || a.k_dim == 256) && a.heads_per_kv <= 2 * kHeads &&
+         a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0 && a.k_token_stride == row_bytes &&
+         a.v_token_stride == row_bytes && kSequences * a.kv_heads <= Context::kCounters;
 }
 
 Status attend_decode(Context& context, const AttentionArgs& args) {

@@ -49,11 +49,15 @@ Error unsupported(const TensorView& weight) {
   return Error{ErrorCode::kUnsupported, "matmul: no CUDA kernel for " + weight.describe()};
 }
 
+// The first part of a type, or num_parts.
+int find_part(const MatMul& op, DType type) {
+  int part = 0;
+  while (part < op.num_parts && op.parts[part].weight.dtype != type) ++part;
+  return part;
+}
+
 bool is_first_of_type(const MatMul& op, int part) {
-  for (int i = 0; i < part; ++i) {
-    if (op.parts[i].weight.dtype == op.parts[part].weight.dtype) return false;
-  }
-  return true;
+  return find_part(op, op.parts[part].weight.dtype) == part;
 }
 
 }  // namespace
@@ -93,9 +97,10 @@ Status run(Context& context, const MatMul& op) {
   const Context::Ready ready = context.ready.of == op.x.data ? context.ready : Context::Ready{};
   const __nv_bfloat16* x = ready.x;
   context.ready = {};
+  bool q6_k_is_done = false;
   for (int i = 0; i < op.num_parts; ++i) {
     const DType type = op.parts[i].weight.dtype;
-    if (!is_first_of_type(op, i)) continue;
+    if (!is_first_of_type(op, i) || (type == DType::kQ6_K && q6_k_is_done)) continue;
     if (type == DType::kF32) {
       TRY(matmul_f32(context, op));
       continue;
@@ -106,10 +111,22 @@ Status run(Context& context, const MatMul& op) {
     p.norm = normed_input(ready);
     if (x == nullptr && ready.norm == nullptr) x = TRY(convert_activations(context, op.x));
     p.x = x;
-    if (goes_to_integers(context, *kernels, tokens, p.k_padded)) {
+    const bool few = context.few_tokens(tokens);
+    const bool integers = goes_to_integers(context, *kernels, tokens, p.k_padded);
+    const auto with_q6_k = integers ? kernels->integer_matvec_with_q6_k
+                           : few    ? nullptr
+                                    : kernels->matmul_with_q6_k;
+    const int q6_k = find_part(op, DType::kQ6_K);
+    if (with_q6_k != nullptr && q6_k > i && q6_k < op.num_parts) {
+      Product second = TRY(product_of(context, op, q6_k));
+      second.norm = p.norm;
+      second.x = p.x;
+      TRY(with_q6_k(context, p, second));
+      q6_k_is_done = true;
+    } else if (integers) {
       TRY(kernels->integer_matvec(context, p));
     } else {
-      TRY(context.few_tokens(tokens) ? kernels->matvec(context, p) : kernels->matmul(context, p));
+      TRY(few ? kernels->matvec(context, p) : kernels->matmul(context, p));
     }
   }
   return {};

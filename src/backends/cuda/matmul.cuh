@@ -31,6 +31,7 @@ struct Product {
   ProductPart parts[MatMul::kMaxParts];
   int num_parts;
   int num_row_tiles;       // of all parts
+  int other_tile;          // of a product with weights of two types: where the second's begin
   const __nv_bfloat16* x;  // [tokens, k_padded]
   NormedInput norm;        // in place of x
   int64_t k_padded;
@@ -78,6 +79,10 @@ struct ProductKernels {
   // For one token or a few (goes_to_integers), normed or not; null where the type has none.
   Status (*integer_matvec)(Context&, const Product&) = nullptr;
   Status (*integer_gated_matvec)(Context&, const Product&) = nullptr;
+  // Of this type's product and one of the same input with Q6_K weights, at once; null where the
+  // type has none.
+  Status (*integer_matvec_with_q6_k)(Context&, const Product&, const Product&) = nullptr;
+  Status (*matmul_with_q6_k)(Context&, const Product&, const Product&) = nullptr;
 };
 
 // Whether a product of so many tokens and columns is one of integers, where its type has the

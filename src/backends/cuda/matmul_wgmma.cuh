@@ -1,4 +1,4 @@
-// The matrix product for many tokens: 128 weight rows (256 where kN is small) by kN tokens a block,
+// The matrix product for many tokens: 128 weight rows (192 or 256 by choice) by kN tokens a block,
 // Y^T = W X^T on wgmma. Weights go from memory through registers, where they are unpacked to
 // bfloat16, straight into the matrix units as first operand: no shared memory and no unpacked copy
 // anywhere. Activations come through shared memory by the copy engine, one warp feeding a ring of
@@ -15,18 +15,24 @@
 
 namespace realm::cuda {
 
-template <int kN, int kTiles = 1>
+// Groups of four warps that multiply, of 64 rows each. Narrow tiles leave registers for four of
+// them, which hide each other's latency.
+constexpr int groups_for(int n) {
+  return n <= 32 ? 4 : 2;
+}
+
+template <int kN, int kGroupsWanted = groups_for(kN)>
 struct MatMulShape {
-  // Groups of four warps that multiply. Narrow tiles leave registers for four of them, which hide
-  // each other's latency.
-  static constexpr int kGroups = kN <= 32 ? 4 : 2;
-  static constexpr int kRowTiles = 4 * kGroups * kTiles;  // of 16 rows: kTiles a warp
+  static constexpr int kGroups = kGroupsWanted;
+  static constexpr int kProducerRegisters = kGroups == 2 ? 40 : 24;
+  static constexpr int kConsumerRegisters = kGroups == 2 ? 232 : kGroups == 3 ? 160 : 112;
+  static constexpr int kRowTiles = 4 * kGroups;  // of 16 rows: one a warp
   static constexpr int kConsumers = 128 * kGroups;
   static constexpr int kThreads = 128 + kConsumers;
-  static constexpr bool kSplits = kN < 256;   // whether the columns can be split
+  static constexpr bool kSplits = kN <= 128;  // whether the columns can be split
   static constexpr int kBoxBytes = kN * 128;  // 64 columns
   static constexpr int kStageBytes = 2 * kBoxBytes;
-  static constexpr int kStages = kN == 256 ? 3 : kN == 128 ? 6 : 8;
+  static constexpr int kStages = kN > 128 ? 3 : kN == 128 ? 6 : 8;
   static constexpr int kSharedBytes = kStages * kStageBytes + 1024 + 256;
 };
 
@@ -47,29 +53,22 @@ struct BlockPlace {
 struct Splits {
   int row_blocks, token_blocks;
   int count;         // along the grid's last dimension
-  float4* partials;  // [tiles, count, kTiles * kN / 8, threads that multiply]
-  int* counters;     // [tiles], zero
+  float4* partials;  // [tiles, count, kN / 8, threads that multiply]
+  int* counters;     // [tiles, warps that multiply], zero
 };
 
 inline constexpr int kSplitsMax = 8;
-// What meeting and adding the parts up costs, in tiles and units.
-inline constexpr double kWorkOfAdding = 3;
 
-template <int kConsumers>
-__device__ void consumers_sync() {
-  asm volatile("bar.sync 1, %0;" ::"n"(kConsumers) : "memory");
-}
-
-template <typename Source, int kN, int kTiles>
+template <typename Source, int kN, int kGroups>
 struct Consumer {
-  using Shape = MatMulShape<kN, kTiles>;
+  using Shape = MatMulShape<kN, kGroups>;
   using Raw = typename Source::Raw;
   const std::byte* stages;
   uint64_t *full, *empty;
   int lane;
   int stage = 0;
   uint32_t parity = 0;
-  float acc[kTiles][kN / 2];
+  float acc[kN / 2];
 
   __device__ uint64_t wait_for_stage() {
     barrier_wait(full + stage, parity);
@@ -84,11 +83,10 @@ struct Consumer {
       parity ^= 1;
     }
   }
-  static __device__ void run_products(float (&sums)[kN / 2], const uint32_t (&a)[4][4],
-                                      uint64_t x) {
+  __device__ void run_products(const uint32_t (&a)[4][4], uint64_t x) {
     wgmma_fence();
 #pragma unroll
-    for (int s = 0; s < 4; ++s) Wgmma<kN>::run(sums, a[s], x + 2 * s);
+    for (int s = 0; s < 4; ++s) Wgmma<kN>::run(acc, a[s], x + 2 * s);
     wgmma_commit();
     wgmma_wait<1>();
   }
@@ -102,44 +100,24 @@ struct Consumer {
     uint32_t a[4][4], b[4][4];
     Source::template decode<0>(raw, factors, a);
     const uint64_t x = wait_for_stage();
-    run_products(acc[0], a, x);
+    run_products(a, x);
     if (!is_first) {
       give_back_last_stage();
       refill_last();
     }
     Source::template decode<1>(raw, factors, b);
-    run_products(acc[0], b, x + Shape::kBoxBytes / 16);
-    next_stage();
-  }
-
-  // The same of two tiles of rows, whose registers are filled again as soon as they are unpacked.
-  template <typename FactorsOf, typename Refill>
-  __device__ void multiply_two(Raw (&raw)[2], FactorsOf&& factors_of, bool is_first,
-                               Refill&& refill) {
-    uint32_t a[4][4], b[4][4];
-    uint64_t x = 0;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const auto factors = factors_of(raw[i], i);
-      Source::template decode<0>(raw[i], factors, a);
-      if (i == 0) x = wait_for_stage();
-      run_products(acc[i], a, x);
-      if (i == 0 && !is_first) give_back_last_stage();
-      Source::template decode<1>(raw[i], factors, b);
-      refill(raw[i], i);
-      run_products(acc[i], b, x + Shape::kBoxBytes / 16);
-    }
+    run_products(b, x + Shape::kBoxBytes / 16);
     next_stage();
   }
 };
 
-// Waits until all blocks of a tile, which run at the same time, have come here with what they
-// wrote. The last to leave makes the counter zero again.
-template <int kConsumers>
-__device__ void meet(int* counter, int count, int thread) {
+// Waits until this warp of all blocks of a tile, which run at the same time, has come here with
+// what it wrote: none reads what another warp's has. The last to leave makes the counter zero
+// again.
+__device__ inline void meet(int* counter, int count, int lane) {
   __threadfence();
-  consumers_sync<kConsumers>();
-  if (thread == 0) {
+  __syncwarp();
+  if (lane == 0) {
     atomicAdd(counter, 1);
     int arrived = 0;
     while (arrived < count) {
@@ -147,39 +125,39 @@ __device__ void meet(int* counter, int count, int thread) {
     }
     if (atomicAdd(counter, 1) == 2 * count - 1) *counter = 0;
   }
-  consumers_sync<kConsumers>();
+  __syncwarp();
+}
+
+__device__ inline void add_to(float* to, float value) {
+  asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(to), "f"(value) : "memory");
 }
 
 // Value i of eight-token group j of lane 4 g + t is row g + 8 (i / 2), token 8 j + 2 t + i % 2.
-// What is added to is read sixteen values at a time: one by one, each would wait for the one
-// before. Writes groups first, first + step, ... of `values`.
+// What is added to is not read here: the memory adds, once each. Writes groups first, first + step,
+// ... of `values`.
 template <int kGroups>
 __device__ void write_values(const ProductPart& part, const Product& p, int row0, int token0,
                              int token_end, int step, int lane, const float (&values)[kGroups][4]) {
-  const int row[2] = {row0 + lane / 4, row0 + lane / 4 + 8}, rows = part.weight.rows;
-  float* const out = part.out;
-  const int64_t stride = part.out_stride;
-  const bool accumulate = p.accumulate;
-  float bias[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    bias[r] = part.bias != nullptr && row[r] < rows ? part.bias[row[r]] : 0.0f;
-  }
-  constexpr int kTogether = kGroups < 4 ? kGroups : 4;
+    const int row = row0 + lane / 4 + 8 * r;
+    if (row >= part.weight.rows) continue;
+    const float bias = part.bias != nullptr ? part.bias[row] : 0.0f;
+    const int first = token0 + 2 * (lane % 4);
+    float* to = part.out + first * part.out_stride + row;
+    const int64_t stride = part.out_stride, group_stride = step * stride;
 #pragma unroll
-  for (int j = 0; j < kGroups; j += kTogether) {
-    float* to[4 * kTogether];
-    float before[4 * kTogether];
+    for (int j = 0; j < kGroups; ++j, to += group_stride) {
 #pragma unroll
-    for (int i = 0; i < 4 * kTogether; ++i) {
-      const int token = token0 + step * (j + i / 4) + 2 * (lane % 4) + i % 2, r = i % 4 / 2;
-      const bool there = token < token_end && row[r] < rows;
-      to[i] = there ? out + token * stride + row[r] : nullptr;
-      before[i] = there && accumulate ? *to[i] : 0.0f;
-    }
-#pragma unroll
-    for (int i = 0; i < 4 * kTogether; ++i) {
-      if (to[i] != nullptr) *to[i] = before[i] + (values[j + i / 4][i % 4] + bias[i % 4 / 2]);
+      for (int i = 0; i < 2; ++i) {
+        if (first + step * j + i >= token_end) continue;
+        const float value = values[j][2 * r + i] + bias;
+        if (p.accumulate) {
+          add_to(to + i * stride, value);
+        } else {
+          to[i * stride] = value;
+        }
+      }
     }
   }
 }
@@ -227,10 +205,155 @@ __device__ void write_groups(const ProductPart& part, const Product& p, int part
   }
 }
 
-template <typename Source, int kN, int kTiles>
-__global__ void __launch_bounds__(MatMulShape<kN, kTiles>::kThreads, 1)
+// Sources of products with weights of two types, Product::other_tile says from which tile of rows
+// on.
+template <typename First, typename Other>
+struct SourcePair {
+  using FirstSource = First;
+  using OtherSource = Other;
+  static constexpr bool kGated = false;
+  static constexpr int kTileBytes = First::kTileBytes;
+};
+template <typename Source>
+inline constexpr bool kIsPair = false;
+template <typename First, typename Other>
+inline constexpr bool kIsPair<SourcePair<First, Other>> = true;
+
+// Asks for a block's next column tile to be in the L2 cache, as registers can have but few units on
+// their way. Lane i has tile i of the rows. Measured: it makes the shapes of asks_ahead 3 to 15 %
+// faster, and others as much slower.
+template <typename Source>
+struct WeightsAhead {
+  const uint8_t* from = nullptr;
+  int tile_bytes = Source::kTileBytes, end = 0;
+
+  __device__ WeightsAhead(const Product& p, int tile, bool there, int column_end) {
+    if (Source::kTileBytes == 0 || !there || tile >= p.num_row_tiles) return;
+    const ProductPart& part = Source::kGated ? p.parts[tile % 2] : p.part_of(tile);
+    const int part_tile = Source::kGated ? tile / 2 : tile - part.first_tile;
+    if (part_tile * kTileRows >= part.weight.rows) return;
+    if constexpr (kIsPair<Source>) {
+      if (tile >= p.other_tile) tile_bytes = Source::OtherSource::kTileBytes;
+    }
+    const int64_t row = part.row_tile_begin + part_tile;
+    from = part.weight.data + row * part.weight.num_tiles * tile_bytes;
+    end = column_end;
+  }
+  __device__ void ask(int column) const {
+    if (column >= end) return;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(
+                     from + static_cast<int64_t>(column) * tile_bytes),
+                 "r"(tile_bytes));
+  }
+};
+
+template <typename Source, int kN, int kGroups>
+constexpr bool asks_ahead() {
+  if (Source::kTileBytes == 0 || kGroups == 3) return false;
+  return kN == 32 ? Source::kGated && Source::kTileBytes < 4096
+                  : (kN == 64 || kN == 128) && Source::kTileBytes < 8192;
+}
+
+// What a warp that multiplies does, for rows from tile `first_tile` and tokens from token0 on.
+template <typename Source, int kN, int kGroups>
+__device__ __forceinline__ void multiply_rows(const Product& p, const Splits& splits,
+                                              int first_tile, int token0, int unit_begin,
+                                              int unit_end, int consumer_warp,
+                                              Consumer<Source, kN, kGroups> consumer) {
+  using Shape = MatMulShape<kN, kGroups>;
+  const int lane = consumer.lane, tile = first_tile + consumer_warp;
+  const int clamped = min(tile, p.num_row_tiles - 1);
+  const ProductPart& part = Source::kGated ? p.parts[0] : p.part_of(clamped);
+  // Between the parts of two types there may be tiles of no rows.
+  const int past_part = (part.weight.rows + kTileRows - 1) / kTileRows * (Source::kGated ? 2 : 1);
+  const int wanted_tile = clamped - (Source::kGated ? 0 : part.first_tile);
+  const int part_tile = min(wanted_tile, past_part - 1);
+  const auto load = [&](int unit) {
+    // Of gated sources, slices begin at the same row of both.
+    const int weight_tile = part.row_tile_begin * (Source::kGated ? 2 : 1) + part_tile;
+    if constexpr (Source::kGated) {
+      return Source::load(part.weight, p.parts[1].weight, weight_tile, unit, lane);
+    } else {
+      return Source::load(part.weight, weight_tile, unit, lane);
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < kN / 2; ++i) consumer.acc[i] = 0.0f;
+  constexpr int kDepth = kGroups == 3 && Source::kDepth > 2 ? 2 : Source::kDepth;
+  typename Source::Raw raw[kDepth];
+#pragma unroll
+  for (int d = 0; d < kDepth; ++d) {
+    if (unit_begin + d < unit_end) raw[d] = load(unit_begin + d);
+  }
+  wait_for_inputs();
+  for (int base = unit_begin; base < unit_end; base += kDepth) {
+#pragma unroll
+    for (int d = 0; d < kDepth; ++d) {
+      const int unit = base + d;
+      if (unit >= unit_end) break;
+      const auto factors =
+          Source::factors(part.weight, raw[d], part.row_tile_begin + part_tile, unit, lane);
+      consumer.multiply(raw[d], factors, unit == unit_begin, [&] {
+        if (unit - 1 + kDepth >= unit_end) return;
+        raw[(d + kDepth - 1) % kDepth] = load(unit - 1 + kDepth);
+      });
+    }
+  }
+  wgmma_wait<0>();
+  if (tile >= p.num_row_tiles || wanted_tile >= past_part) return;
+  if (!Shape::kSplits || splits.count == 1) {
+    write_groups<Source::kGated>(part, p, part_tile, token0, p.tokens, 8, lane,
+                                 *reinterpret_cast<const float(*)[kN / 8][4]>(consumer.acc));
+    return;
+  }
+  // Block z of the tile adds up groups z, z + count, ... of all its blocks.
+  constexpr int kPartial = (kN / 8) * Shape::kConsumers, kWarps = Shape::kConsumers / 32;
+  const int thread = 32 * consumer_warp + lane;
+  float4* sums = splits.partials + int64_t{blockIdx.x} * splits.count * kPartial + thread;
+  float4* mine = sums + int64_t{blockIdx.z} * kPartial;
+#pragma unroll
+  for (int j = 0; j < kN / 8; ++j) {
+    const float* acc = consumer.acc + 4 * j;
+    __stcg(mine + j * Shape::kConsumers, make_float4(acc[0], acc[1], acc[2], acc[3]));
+  }
+  meet(splits.counters + static_cast<int>(blockIdx.x) * kWarps + consumer_warp, splits.count, lane);
+  // Some groups at a time, all of whose parts are on their way at once. Groups past the tile's end
+  // are tokens that are not there, or another block's: not written.
+  constexpr int kAtOnce = kN >= 64 ? 4 : 2;
+  const int rank = static_cast<int>(blockIdx.z), token_end = min(p.tokens, token0 + kN);
+  for (int j0 = rank; j0 < kN / 8; j0 += kAtOnce * splits.count) {
+    float4 parts[kAtOnce][kSplitsMax];
+#pragma unroll
+    for (int split = 0; split < kSplitsMax; ++split) {
+#pragma unroll
+      for (int n = 0; n < kAtOnce; ++n) {
+        const int j = j0 + n * splits.count;
+        const bool there = split < splits.count && j < kN / 8;
+        parts[n][split] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (there) parts[n][split] = __ldcg(sums + split * kPartial + j * Shape::kConsumers);
+      }
+    }
+    float values[kAtOnce][4] = {};
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+#pragma unroll
+      for (int split = 0; split < kSplitsMax; ++split) {
+        const float4& v = parts[n][split];
+        values[n][0] += v.x;
+        values[n][1] += v.y;
+        values[n][2] += v.z;
+        values[n][3] += v.w;
+      }
+    }
+    write_groups<Source::kGated>(part, p, part_tile, token0 + 8 * j0, token_end, 8 * splits.count,
+                                 lane, values);
+  }
+}
+
+template <typename Source, int kN, int kGroups = groups_for(kN)>
+__global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
     matmul_wgmma(const Product p, const __grid_constant__ CUtensorMap x_map, const Splits splits) {
-  using Shape = MatMulShape<kN, kTiles>;
+  using Shape = MatMulShape<kN, kGroups>;
   extern __shared__ std::byte shared[];
   std::byte* stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
   auto* full = reinterpret_cast<uint64_t*>(stages + Shape::kStages * Shape::kStageBytes);
@@ -253,175 +376,81 @@ __global__ void __launch_bounds__(MatMulShape<kN, kTiles>::kThreads, 1)
 
   const int consumer_warp = warp - 4;
   if (warp < 4) {
-    give_registers<Shape::kGroups == 2 ? 40 : 24>();
-    if (threadIdx.x == 0) {
-      wait_for_inputs();
-      int stage = 0;
-      uint32_t parity = 1;
-      for (int unit = unit_begin; unit < unit_end; ++unit) {
+    give_registers<Shape::kProducerRegisters>();
+    if (warp > 0) return;
+    const WeightsAhead<Source> weights(p, place.rows * Shape::kRowTiles + lane,
+                                       lane < Shape::kRowTiles, (unit_end + 1) / 2);
+    wait_for_inputs();
+    int stage = 0;
+    uint32_t parity = 1;
+    for (int unit = unit_begin; unit < unit_end; ++unit) {
+      if (lane == 0) {
         barrier_wait(empty + stage, parity);
         std::byte* to = stages + stage * Shape::kStageBytes;
         barrier_expect(full + stage, Shape::kStageBytes);
         copy_box(to, &x_map, unit * kUnitColumns, token0, full + stage);
         copy_box(to + Shape::kBoxBytes, &x_map, unit * kUnitColumns + 64, token0, full + stage);
-        if (++stage == Shape::kStages) {
-          stage = 0;
-          parity ^= 1;
-        }
+      }
+      __syncwarp();
+      if (asks_ahead<Source, kN, kGroups>() && unit % 2 == 0) weights.ask(unit / 2 + 1);
+      if (++stage == Shape::kStages) {
+        stage = 0;
+        parity ^= 1;
       }
     }
     return;
   }
-  take_registers<Shape::kGroups == 2 ? 232 : 112>();
-  // Tiles of a warp's are a group of warps' rows apart.
-  int tile[kTiles], part_tile[kTiles];
-  const ProductPart* part[kTiles];
-#pragma unroll
-  for (int i = 0; i < kTiles; ++i) {
-    tile[i] = place.rows * Shape::kRowTiles + i * 4 * Shape::kGroups + consumer_warp;
-    const int clamped = min(tile[i], p.num_row_tiles - 1);
-    part[i] = Source::kGated ? &p.parts[0] : &p.part_of(clamped);
-    part_tile[i] = clamped - (Source::kGated ? 0 : part[i]->first_tile);
-  }
-  const auto load = [&](int unit, int i) {
-    // Of gated sources, slices begin at the same row of both.
-    const int weight_tile = part[i]->row_tile_begin * (Source::kGated ? 2 : 1) + part_tile[i];
-    if constexpr (Source::kGated) {
-      return Source::load(part[i]->weight, p.parts[1].weight, weight_tile, unit, lane);
-    } else {
-      return Source::load(part[i]->weight, weight_tile, unit, lane);
-    }
+  take_registers<Shape::kConsumerRegisters>();
+  const int first_tile = place.rows * Shape::kRowTiles;
+  const auto multiply = [&]<typename Of>() {
+    multiply_rows<Of, kN, kGroups>(p, splits, first_tile, token0, unit_begin, unit_end,
+                                   consumer_warp, {stages, full, empty, lane});
   };
-  const auto factors_of = [&](const typename Source::Raw& raw, int unit, int i) {
-    return Source::factors(part[i]->weight, raw, part[i]->row_tile_begin + part_tile[i], unit,
-                           lane);
-  };
-  Consumer<Source, kN, kTiles> consumer{stages, full, empty, lane};
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-#pragma unroll
-    for (int i = 0; i < kN / 2; ++i) consumer.acc[t][i] = 0.0f;
-  }
-  if constexpr (kTiles == 2) {
-    typename Source::Raw raw[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) raw[i] = load(unit_begin, i);
-    wait_for_inputs();
-    for (int unit = unit_begin; unit < unit_end; ++unit) {
-      consumer.multiply_two(
-          raw, [&](const auto& of, int i) { return factors_of(of, unit, i); }, unit == unit_begin,
-          [&](auto& of, int i) {
-            if (unit + 1 < unit_end) of = load(unit + 1, i);
-          });
-    }
+  if constexpr (!kIsPair<Source>) {
+    multiply.template operator()<Source>();
+  } else if (first_tile < p.other_tile) {
+    multiply.template operator()<typename Source::FirstSource>();
   } else {
-    constexpr int kDepth = Source::kDepth;
-    typename Source::Raw raw[kDepth];
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      if (unit_begin + d < unit_end) raw[d] = load(unit_begin + d, 0);
-    }
-    wait_for_inputs();
-    for (int base = unit_begin; base < unit_end; base += kDepth) {
-#pragma unroll
-      for (int d = 0; d < kDepth; ++d) {
-        const int unit = base + d;
-        if (unit >= unit_end) break;
-        consumer.multiply(raw[d], factors_of(raw[d], unit, 0), unit == unit_begin, [&] {
-          if (unit - 1 + kDepth >= unit_end) return;
-          raw[(d + kDepth - 1) % kDepth] = load(unit - 1 + kDepth, 0);
-        });
-      }
-    }
-  }
-  wgmma_wait<0>();
-  if (!Shape::kSplits || splits.count == 1) {
-#pragma unroll
-    for (int i = 0; i < kTiles; ++i) {
-      if (tile[i] >= p.num_row_tiles) continue;
-      write_groups<Source::kGated>(*part[i], p, part_tile[i], token0, p.tokens, 8, lane,
-                                   *reinterpret_cast<const float(*)[kN / 8][4]>(consumer.acc[i]));
-    }
-    return;
-  }
-  // Block z of the tile adds up groups z, z + count, ... of all its blocks.
-  constexpr int kPartial = kTiles * (kN / 8) * Shape::kConsumers;
-  const int thread = 32 * consumer_warp + lane;
-  float4* sums = splits.partials + int64_t{blockIdx.x} * splits.count * kPartial + thread;
-  float4* mine = sums + int64_t{blockIdx.z} * kPartial;
-#pragma unroll
-  for (int i = 0; i < kTiles; ++i) {
-#pragma unroll
-    for (int j = 0; j < kN / 8; ++j) {
-      const float* acc = consumer.acc[i] + 4 * j;
-      __stcg(mine + (i * (kN / 8) + j) * Shape::kConsumers,
-             make_float4(acc[0], acc[1], acc[2], acc[3]));
-    }
-  }
-  meet<Shape::kConsumers>(splits.counters + blockIdx.x, splits.count, thread);
-  constexpr int kShare = kN / 16;  // groups of a block, of two or more
-  const int rank = static_cast<int>(blockIdx.z);
-  float values[kTiles][kShare][4] = {};
-  for (int split = 0; split < splits.count; ++split) {
-#pragma unroll
-    for (int i = 0; i < kTiles; ++i) {
-#pragma unroll
-      for (int n = 0; n < kShare; ++n) {
-        const int j = rank + n * splits.count;
-        if (j >= kN / 8) continue;
-        const float4 v = __ldcg(sums + split * kPartial + (i * (kN / 8) + j) * Shape::kConsumers);
-        values[i][n][0] += v.x;
-        values[i][n][1] += v.y;
-        values[i][n][2] += v.z;
-        values[i][n][3] += v.w;
-      }
-    }
-  }
-  // Groups past the tile's end are tokens that are not there, or another block's: not written.
-  const int token_end = min(p.tokens, token0 + kN);
-#pragma unroll
-  for (int i = 0; i < kTiles; ++i) {
-    if (tile[i] >= p.num_row_tiles) continue;
-    write_groups<Source::kGated>(*part[i], p, part_tile[i], token0 + 8 * rank, token_end,
-                                 8 * splits.count, lane, values[i]);
+    multiply.template operator()<typename Source::OtherSource>();
   }
 }
 
-// How a product is cut: over how many blocks its columns, and what the busiest multiprocessor then
-// works through, in tiles of 16 rows a warp and units.
+// How a product is cut: over how many blocks its columns, and what it then takes, as measured on an
+// H100, in microseconds.
 struct Cut {
   int splits = 1;
-  double work = 0;
+  double time = 0;
 };
 
 // Columns are split where all blocks still run at a time.
-template <typename Source, int kN, int kTiles>
+template <typename Source, int kN, int kGroups = groups_for(kN)>
 Result<Cut> cut_product(Context& context, const Product& p) {
-  using Shape = MatMulShape<kN, kTiles>;
-  const auto kernel = matmul_wgmma<Source, kN, kTiles>;
+  using Shape = MatMulShape<kN, kGroups>;
+  const auto kernel = matmul_wgmma<Source, kN, kGroups>;
   static const cudaError_t configured = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Shape::kSharedBytes);
   TRY(check(configured, "matmul: shared memory"));
   const int blocks =
       (p.num_row_tiles + Shape::kRowTiles - 1) / Shape::kRowTiles * ((p.tokens + kN - 1) / kN);
   const int units = 2 * p.parts[0].weight.num_tiles;
-  // Measured: a tile and unit takes a third longer where a warp has one tile, and 1.85 times as
-  // long with 256 tokens as with 128.
-  const double tile_work = kTiles == 2 ? 2.0 : kN == 256 ? 2.46 : 1.33;
-  Cut best{.splits = 1,
-           .work = (blocks + context.num_sms - 1) / context.num_sms * units * tile_work};
+  // A unit, what begins and ends a block, and what meeting to add up takes more.
+  const double unit_time = kGroups == 3 ? 1.13 : kN == 256 ? 1.3 : p.tokens > 128 ? 0.87 : 0.77;
+  const double block_time = kN == 256 ? 5.0 : kGroups == 3 ? 4.0 : 3.0;
+  const double adding_time = kGroups == 3 ? 3.2 : 2.2;
+  const int rounds = (blocks + context.num_sms - 1) / context.num_sms;
+  Cut best{.splits = 1, .time = rounds * (units * unit_time + block_time)};
   const bool may_split = Shape::kSplits && !context.batch_invariant;
   for (int count = 2; may_split && count <= kSplitsMax && 2 * count <= units; ++count) {
-    if (blocks * count > context.num_sms || blocks > Context::kCounters) break;
-    const double work = (units + count - 1) / count * tile_work + kWorkOfAdding;
-    if (work < best.work) best = {.splits = count, .work = work};
+    if (blocks * count > context.num_sms || blocks * 4 * kGroups > Context::kCounters) break;
+    const double time = (units + count - 1) / count * unit_time + block_time + adding_time;
+    if (time < best.time) best = {.splits = count, .time = time};
   }
   return best;
 }
 
-template <typename Source, int kN, int kTiles>
+template <typename Source, int kN, int kGroups = groups_for(kN)>
 Status launch_cut(Context& context, const Product& p, const Cut& cut) {
-  using Shape = MatMulShape<kN, kTiles>;
+  using Shape = MatMulShape<kN, kGroups>;
   const CUtensorMap map = TRY(
       map_rows(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.x, p.k_padded, p.tokens, 2 * p.k_padded, kN));
   Splits splits{.row_blocks = (p.num_row_tiles + Shape::kRowTiles - 1) / Shape::kRowTiles,
@@ -431,18 +460,18 @@ Status launch_cut(Context& context, const Product& p, const Cut& cut) {
                 .counters = reinterpret_cast<int*>(context.counters)};
   const int blocks = splits.row_blocks * splits.token_blocks;
   if (cut.splits > 1) {
-    const size_t sums = static_cast<size_t>(blocks * cut.splits * kTiles * (kN / 8)) *
+    const size_t sums = static_cast<size_t>(blocks * cut.splits * (kN / 8)) *
                         static_cast<size_t>(Shape::kConsumers);
     splits.partials = reinterpret_cast<float4*>(TRY(context.partials.get(sums * sizeof(float4))));
   }
   const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(cut.splits));
-  return launch("matmul", matmul_wgmma<Source, kN, kTiles>, grid, Shape::kThreads,
+  return launch("matmul", matmul_wgmma<Source, kN, kGroups>, grid, Shape::kThreads,
                 Shape::kSharedBytes, context.stream, p, map, splits);
 }
 
 template <typename Source, int kN>
 Status launch_wgmma(Context& context, const Product& p) {
-  return launch_cut<Source, kN, 1>(context, p, TRY((cut_product<Source, kN, 1>(context, p))));
+  return launch_cut<Source, kN>(context, p, TRY((cut_product<Source, kN>(context, p))));
 }
 
 // Of formats with tiles, a kernel for each size of step; the others make do with one.
@@ -450,20 +479,58 @@ template <typename Source>
 Status launch_matmul_tiled(Context& context, const Product& p) {
   if (p.tokens <= 32) return launch_wgmma<Source, 32>(context, p);
   if (p.tokens <= 64) return launch_wgmma<Source, 64>(context, p);
-  // Wide tiles read less, narrow ones leave fewer multiprocessors idle in the last round. Two tiles
-  // of rows a warp halve what is read of the activations, where unpacked weights leave registers.
-  const Cut narrow = TRY((cut_product<Source, 128, 1>(context, p)));
-  const Cut wide = TRY((cut_product<Source, 256, 1>(context, p)));
-  if constexpr (Source::kUnpacks) {
-    const Cut tall = TRY((cut_product<Source, 128, 2>(context, p)));
-    if (p.tokens <= 128 && tall.work < narrow.work) {
-      return launch_cut<Source, 128, 2>(context, p, tall);
+  // Wide tiles read less, narrow ones leave fewer multiprocessors idle in the last round, as do
+  // those of 192 rows where 128 or 256 leave many.
+  const Cut narrow = TRY((cut_product<Source, 128>(context, p)));
+  if constexpr (Source::kUnpacks && !Source::kGated) {
+    const Cut tall = TRY((cut_product<Source, 128, 3>(context, p)));
+    if (p.tokens <= 256 && tall.time < narrow.time) {
+      return launch_cut<Source, 128, 3>(context, p, tall);
     }
   }
-  if (p.tokens <= 128 || narrow.work < wide.work) {
-    return launch_cut<Source, 128, 1>(context, p, narrow);
+  if (p.tokens <= 128) return launch_cut<Source, 128>(context, p, narrow);
+  if constexpr (Source::kUnpacks && Source::kGated) {
+    if (p.tokens <= 224) return launch_wgmma<Source, 224>(context, p);
   }
-  return launch_cut<Source, 256, 1>(context, p, wide);
+  const Cut wide = TRY((cut_product<Source, 256>(context, p)));
+  if (narrow.time < wide.time) return launch_cut<Source, 128>(context, p, narrow);
+  return launch_cut<Source, 256>(context, p, wide);
+}
+
+// Both products as one, whose other type begins with a block of its own.
+inline Product joined(const Product& first, const Product& other, int block_tiles) {
+  Product p = first;
+  p.other_tile = (first.num_row_tiles + block_tiles - 1) / block_tiles * block_tiles;
+  for (int i = 0; i < other.num_parts; ++i) {
+    ProductPart& part = p.parts[p.num_parts++] = other.parts[i];
+    part.first_tile += p.other_tile;
+  }
+  p.num_row_tiles = p.other_tile + other.num_row_tiles;
+  return p;
+}
+
+// Products of one input with weights of two types, in one kernel where a kernel's start and end
+// count. The parts of both fit in one product.
+template <typename First, typename Other>
+Status launch_matmul_pair(Context& context, const Product& first, const Product& other) {
+  using Source = SourcePair<First, Other>;
+  const auto join = [&]<int kN, int kGroups = groups_for(kN)>() {
+    return joined(first, other, MatMulShape<kN, kGroups>::kRowTiles);
+  };
+  if (first.tokens > 256) {
+    TRY(launch_matmul_tiled<First>(context, first));
+    return launch_matmul_tiled<Other>(context, other);
+  }
+  if (first.tokens <= 32) return launch_wgmma<Source, 32>(context, join.template operator()<32>());
+  if (first.tokens <= 64) return launch_wgmma<Source, 64>(context, join.template operator()<64>());
+  const Product narrow = join.template operator()<128>();
+  const Product tall = join.template operator()<128, 3>();
+  const Cut narrow_cut = TRY((cut_product<Source, 128>(context, narrow)));
+  const Cut tall_cut = TRY((cut_product<Source, 128, 3>(context, tall)));
+  if (tall_cut.time < narrow_cut.time) {
+    return launch_cut<Source, 128, 3>(context, tall, tall_cut);
+  }
+  return launch_cut<Source, 128>(context, narrow, narrow_cut);
 }
 
 template <typename Source>

@@ -8,6 +8,9 @@
 // norm's output, each block norms them itself. Limited by memory bandwidth.
 #pragma once
 
+#include <algorithm>
+#include <climits>
+
 #include "backends/cuda/integer_codes.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
@@ -113,8 +116,9 @@ __device__ void quantize_columns(const float (&v)[8], const IntegerInputs& layou
   if (lane == 0) reinterpret_cast<float*>(to + layout.scales_at())[block] = largest / kMost;
 }
 
+// The share of block `block` of `num_blocks`.
 template <typename Codes, int kTokens, bool kGated>
-__global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Product p) {
+__device__ void multiply_integers(const Product& p, int block, int num_blocks) {
   extern __shared__ uint4 shared_words[];
   __shared__ uint4 zeros[2];
   // One more on its way where one token leaves registers for it.
@@ -130,7 +134,7 @@ __global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Produ
   constexpr int64_t kStep = int64_t{kIntegerWarps / 2} * Codes::kTileBytes;
 
   // What comes next from memory.
-  int fetch_tile = static_cast<int>(blockIdx.x), fetch_part = 0, fetch_left = num_units;
+  int fetch_tile = block, fetch_part = 0, fetch_left = num_units;
   const auto start_of = [&](int tile, int part) {
     const ProductPart& from = kGated ? p.parts[part] : p.part_of(tile);
     const int64_t row_tile = from.row_tile_begin + tile - (kGated ? 0 : from.first_tile);
@@ -147,7 +151,7 @@ __global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Produ
     fetch_left = num_units;
     if (++fetch_part == kParts) {
       fetch_part = 0;
-      fetch_tile += static_cast<int>(gridDim.x);
+      fetch_tile += num_blocks;
     }
     if (fetch_tile < num_tiles) from = start_of(fetch_tile, fetch_part);
   };
@@ -165,10 +169,10 @@ __global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Produ
   for (int n = 0; n < kTokens; ++n) {
     // Tokens that are not there are copies of the last one; nothing reads their sums.
     const int token = min(n, p.tokens - 1);
-    for (int block = warp; block < row_tiles; block += kIntegerWarps) {
+    for (int column = warp; column < row_tiles; column += kIntegerWarps) {
       float v[8];
-      load_columns(p, token, 256 * block + 8 * lane, factors[n], v);
-      quantize_columns<Codes::kNatural>(v, layout, block, lane, inputs + n * layout.bytes());
+      load_columns(p, token, 256 * column + 8 * lane, factors[n], v);
+      quantize_columns<Codes::kNatural>(v, layout, column, lane, inputs + n * layout.bytes());
     }
   }
   __syncthreads();
@@ -186,7 +190,7 @@ __global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Produ
   const float digit = share.t < 2 ? 256.0f : 1.0f;
 
   float acc[kParts][kTokens][2] = {};
-  int tile = static_cast<int>(blockIdx.x), part = 0, index = 0, buffer = 0;
+  int tile = block, part = 0, index = 0, buffer = 0;
   const auto end_tile = [&] {
   // Two buffers, so that one barrier a tile is enough.
 #pragma unroll
@@ -220,7 +224,7 @@ __global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Produ
       }
     }
     buffer ^= 1;
-    tile += static_cast<int>(gridDim.x);
+    tile += num_blocks;
   };
   if (num_units <= 0) {
     while (tile < num_tiles) end_tile();
@@ -280,6 +284,25 @@ __global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Produ
   }
 }
 
+template <typename Codes, int kTokens, bool kGated>
+__global__ void __launch_bounds__(kIntegerThreads, 1) matvec_integer(const Product p) {
+  multiply_integers<Codes, kTokens, kGated>(p, static_cast<int>(blockIdx.x),
+                                            static_cast<int>(gridDim.x));
+}
+
+// Products of one input with weights of two types, which would each have a start and an end.
+template <typename First, typename Second, int kTokens>
+__global__ void __launch_bounds__(kIntegerThreads, 1)
+    matvec_integer_pair(const Product first, const Product second, int first_blocks) {
+  const int block = static_cast<int>(blockIdx.x);
+  if (block < first_blocks) {
+    multiply_integers<First, kTokens, false>(first, block, first_blocks);
+  } else {
+    multiply_integers<Second, kTokens, false>(second, block - first_blocks,
+                                              static_cast<int>(gridDim.x) - first_blocks);
+  }
+}
+
 template <DType kType, int kTokens, bool kGated>
 Status launch_integer(Context& context, const Product& p) {
   const auto kernel = matvec_integer<IntegerCodes<kType>, kTokens, kGated>;
@@ -291,6 +314,38 @@ Status launch_integer(Context& context, const Product& p) {
   const IntegerInputs layout{2 * p.parts[0].weight.num_tiles};
   return launch("matmul", kernel, grid, kIntegerThreads,
                 static_cast<size_t>(kTokens * layout.bytes()), context.stream, p);
+}
+
+template <DType kFirst, DType kSecond, int kTokens>
+Status launch_pair(Context& context, const Product& first, const Product& second) {
+  using First = IntegerCodes<kFirst>;
+  using Second = IntegerCodes<kSecond>;
+  const auto kernel = matvec_integer_pair<First, Second, kTokens>;
+  static const cudaError_t configured = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kIntegerSharedBytes);
+  TRY(check(configured, "matmul: shared memory"));
+  const int tiles[2] = {first.num_row_tiles, second.num_row_tiles};
+  const int blocks = std::min(context.num_sms, tiles[0] + tiles[1]);
+  // So that the block with most to read has least.
+  int first_blocks = 1, least = INT_MAX;
+  for (int n = 1; n < blocks; ++n) {
+    const int most = std::max((tiles[0] + n - 1) / n * First::kTileBytes,
+                              (tiles[1] + blocks - n - 1) / (blocks - n) * Second::kTileBytes);
+    if (most < least) {
+      first_blocks = n;
+      least = most;
+    }
+  }
+  const IntegerInputs layout{2 * first.parts[0].weight.num_tiles};
+  return launch("matmul", kernel, static_cast<unsigned>(blocks), kIntegerThreads,
+                static_cast<size_t>(kTokens * layout.bytes()), context.stream, first, second,
+                first_blocks);
+}
+
+template <DType kFirst, DType kSecond>
+Status launch_integer_pair(Context& context, const Product& first, const Product& second) {
+  if (first.tokens == 1) return launch_pair<kFirst, kSecond, 1>(context, first, second);
+  return launch_pair<kFirst, kSecond, kIntegerTokens>(context, first, second);
 }
 
 template <DType kType, bool kGated>

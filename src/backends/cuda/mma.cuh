@@ -1,4 +1,4 @@
-// The warp-wide matrix instructions and copies that every architecture from sm_80 on has.
+// The warp-wide matrix instructions that every architecture from sm_80 on has.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -47,17 +47,11 @@ __device__ inline void load_matrices_transposed(uint32_t (&m)[4], uint32_t share
                : "memory");
 }
 
-// 16 bytes from memory to shared memory, behind the thread's back.
-__device__ inline void copy_16(uint32_t shared_address, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address), "l"(from)
-               : "memory");
-}
-__device__ inline void copies_commit() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int kPending>
-__device__ inline void copies_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+// An 8 x 8 matrix of 16-bit numbers, of which a lane has two of a row: the same of the transpose.
+__device__ inline uint32_t transpose_matrix(uint32_t m) {
+  uint32_t t;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(m));
+  return t;
 }
 
 }  // namespace realm::cuda

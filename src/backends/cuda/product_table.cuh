@@ -31,6 +31,11 @@ template <DType kType>
 constexpr ProductKernels integer_kernels(ProductKernels kernels) {
   kernels.integer_matvec = launch_integer_matvec<kType, false>;
   kernels.integer_gated_matvec = launch_integer_matvec<kType, true>;
+  // Files of these types have some of their matrices in Q6_K.
+  if constexpr (kType == DType::kQ4_K || kType == DType::kQ5_K) {
+    kernels.integer_matvec_with_q6_k = launch_integer_pair<kType, DType::kQ6_K>;
+    kernels.matmul_with_q6_k = launch_matmul_pair<Tiled<kType>, Tiled<DType::kQ6_K>>;
+  }
   return kernels;
 }
 

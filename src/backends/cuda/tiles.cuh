@@ -566,7 +566,7 @@ struct Tiled {
   using Format = TileFormat<kType>;
   using Raw = typename Format::Raw;
   using Factors = typename Format::Factors;
-  static constexpr int kDepth = Format::kDepth;
+  static constexpr int kDepth = Format::kDepth, kTileBytes = Format::kBytes;
   static __device__ Raw load(const WeightSource& w, int row_tile, int unit, int lane) {
     const int64_t tile = static_cast<int64_t>(row_tile) * w.num_tiles + unit / 2;
     return Format::load(w.data + tile * Format::kBytes, unit % 2, lane);
@@ -606,7 +606,7 @@ struct Plain {
     int chunk;
     bool there;
   };
-  static constexpr int kDepth = 1;
+  static constexpr int kDepth = 1, kTileBytes = 0;  // no tiles
   static __device__ Raw load(const WeightSource&, int, int, int) { return {}; }
   static __device__ Factors factors(const WeightSource& w, const Raw&, int row_tile, int unit,
                                     int lane) {
