@@ -211,7 +211,11 @@ Status run(const Settings& settings, const RunArguments& arguments) {
   const AnswerOptions options = TRY(answer_options(settings));
   if (!interactive && !words.prompt) words.prompt = TRY(read_stdin());
   if (!interactive && words.prompt->empty()) {
-    return Error{ErrorCode::kInvalidArgument, "the prompt is empty"};
+    std::string why = "the prompt is empty";
+    if (arguments.words.size() == 1 && !words.model.empty()) {
+      why += " ('" + words.model + "' is the model; a prompt of one word comes after its model)";
+    }
+    return Error{ErrorCode::kInvalidArgument, why};
   }
   const LoadedModel model = TRY(load_for_running(model_options(settings, words.model)));
   const auto answering = TRY(Answering::create(model));

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from harness import BIN, EMBEDDED, INTERRUPTED, SANITIZED, RealmTest, environment, main
+from harness import BIN, EMBEDDED, INTERRUPTED, SANITIZED, USAGE, RealmTest, environment, main
 
 QUESTION = "What is the capital of Portugal?"
 
@@ -27,6 +27,9 @@ class Run(RealmTest):
     def test_argument_and_pipe_agree(self):
         self.assertEqual(self.answer(EMBEDDED, QUESTION, "--temperature", "0"),
                          self.answer(EMBEDDED, "--temperature", "0", stdin=QUESTION))
+
+    def test_an_empty_prompt_says_what_a_word_alone_was_taken_for(self):
+        self.fail_with(USAGE, "run", "hi", stdin="", says=["the prompt is empty", "'hi' is the model"])
 
     def test_same_seed_same_text(self):
         options = ["--temperature", "1.5", "-n", "30"]
