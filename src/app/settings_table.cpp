@@ -108,7 +108,8 @@ std::vector<SettingRow> server_rows() {
        "most tokens of one step of a model; 512 unless set, 2048 on a GPU"},
       {"step-stretch", kFloat, "2", "X", 1.05, 1000,
        "a step with prompts beside running answers may take so many times as long as without; four "
-       "times that for the first 512 tokens of a prompt whose tenant has no more waiting"},
+       "times that for the first 512 tokens of a prompt of at most 1024, if its tenant has no more "
+       "waiting"},
       {"step-floor-ms", kInt, "5", "MS", 0, 60000,
        "a step with prompts may last so long, whatever --step-stretch says"},
       {"io-threads", kInt, "1", "N", 1, 64, "threads for connections"},

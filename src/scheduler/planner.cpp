@@ -17,8 +17,10 @@ constexpr double kLightPart = 2;
 // most prompts are done by then, and nobody's stream stands still for longer.
 constexpr double kRushSeconds = 1;
 
-// A prompt's first tokens, for which StepPace allows more.
+// A prompt's first tokens, for which StepPace allows more; a longer prompt than the other gains
+// little by them, and running streams would feel each of its beginnings.
 constexpr int64_t kEagerTokens = 512;
+constexpr int64_t kEagerPrompt = 1024;
 
 Error too_long(const char* what, int64_t have, int64_t most, const char* unit) {
   return Error{ErrorCode::kInvalidArgument, std::string(what) + " has " + std::to_string(have) +
@@ -341,9 +343,9 @@ void Planner::fill_work(const StepPace& pace) {
   int64_t left_eager = pace.eager_tokens(plan_.streams, room);
   for (LiveRequest* request : prefills_) {
     // A tenant with more in line gains nothing by longer steps, whose ends others would wait for.
-    const int64_t eager = request->tenant->waiting.empty()
-                              ? std::min(left_eager, kEagerTokens - request->prefilled)
-                              : 0;
+    const bool is_eager = request->tenant->waiting.empty() &&
+                          request->prefilled + request->num_to_run() <= kEagerPrompt;
+    const int64_t eager = is_eager ? std::min(left_eager, kEagerTokens - request->prefilled) : 0;
     int64_t count = std::min(std::max(left, eager), request->num_to_run());
     if (count == request->num_to_run() && request->wants_token() && !ready(*request)) --count;
     if (count <= 0 || (limits_.whole_prompts && count < request->num_to_run())) continue;

@@ -372,7 +372,7 @@ TEST(Planner, ShortPromptsDoNotWaitForALongOne) {
 }
 
 // Steps of 10 ms and a millisecond more for each token of a prompt.
-int steps_of_a_prompt_beside_a_stream(bool more_in_line) {
+int steps_of_a_prompt_beside_a_stream(int64_t length, bool more_in_line) {
   Bench bench(limits(2));
   bench.pace = StepPace(2.0);
   bench.pace.observe(1, 0, 0.010);
@@ -382,7 +382,7 @@ int steps_of_a_prompt_beside_a_stream(bool more_in_line) {
   }
   bench.add(1, 10, 500);
   bench.step();
-  const RequestId prompt = bench.add(1, 300, 1);
+  const RequestId prompt = bench.add(1, length, 1);
   if (more_in_line) bench.add(1, 10, 1);
   int steps = 0;
   while (steps < 400 && bench.ended.count(prompt) == 0) {
@@ -393,10 +393,15 @@ int steps_of_a_prompt_beside_a_stream(bool more_in_line) {
 }
 
 TEST(Planner, OnlyTheLastInLineStretchesStepsFurther) {
-  EXPECT_LT(steps_of_a_prompt_beside_a_stream(false), 10);
-  const int steps = steps_of_a_prompt_beside_a_stream(true);
+  EXPECT_LT(steps_of_a_prompt_beside_a_stream(300, false), 10);
+  const int steps = steps_of_a_prompt_beside_a_stream(300, true);
   EXPECT_GT(steps, 25);
   EXPECT_LT(steps, 60);
+}
+
+TEST(Planner, ALongPromptDoesNotStretchStepsFurther) {
+  // Its first 512 tokens in some ten steps would leave 75.
+  EXPECT_GT(steps_of_a_prompt_beside_a_stream(1100, false), 110);
 }
 
 TEST(Planner, PrioritiesCountWithinATenantAndFade) {
