@@ -75,6 +75,21 @@ TEST(RequestReader, TakesChunkedBodies) {
   EXPECT_EQ(outcome.request.body, "abcde");
 }
 
+// Beast's parser asserted here that more bytes had come than such a chunk has.
+TEST(RequestReader, TakesALastChunkInAnyPieces) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (size_t step = 1; step < 12; ++step) {
+    const Outcome empty = read(head + "0\r\n\r\n", step);
+    ASSERT_TRUE(empty.done) << step;
+    EXPECT_EQ(empty.request.body, "");
+    const Outcome one = read(head + "1\r\na\r\n0\r\n\r\n", step);
+    ASSERT_TRUE(one.done) << step;
+    EXPECT_EQ(one.request.body, "a");
+    const Outcome wrong = read(head + "0\r\nabc\r\n0\r\n\r\n", step);
+    EXPECT_FALSE(wrong.done) << step;
+  }
+}
+
 TEST(RequestReader, TakesTheAbsoluteForm) {
   const Outcome outcome = read("GET http://h:1/p HTTP/1.1\r\nHost: h\r\n\r\n");
   ASSERT_TRUE(outcome.done);
