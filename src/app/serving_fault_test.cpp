@@ -156,18 +156,28 @@ TEST_F(ServingFault, ADeviceThatFailsInTheTrialRunIsNotServed) {
       << serving.error().message;
 }
 
-TEST_F(ServingFault, AModelOfTwoDevicesIsServed) {
-  ServingOptions both = options();
-  both.models = {parse_model_to_serve("split=realm-tiny")};
-  both.model_options.gpu_layers = "2";
-  auto serving = Serving::create(std::move(both));
-  ASSERT_TRUE(serving.ok()) << serving.error().message;
-  serving_ = std::move(serving).value();
-  serving_->start();
-  const std::string body = ", \"max_tokens\": 16, \"temperature\": 0";
-  const HttpAnswer answer = ask("split", body);
-  EXPECT_EQ(answer.status, 200) << answer.body;
-  EXPECT_TRUE(serving_->stop().ok());
+TEST_F(ServingFault, AModelOfTwoDevicesAnswersAsOnOne) {
+  const auto answer_with = [&](const std::string& gpu_layers) {
+    made_ = 0;
+    ServingOptions one = options();
+    one.models = {parse_model_to_serve("model=realm-tiny")};
+    one.model_options.gpu_layers = gpu_layers;
+    auto serving = Serving::create(std::move(one));
+    EXPECT_TRUE(serving.ok()) << serving.error().message;
+    if (!serving.ok()) return std::string();
+    serving_ = std::move(serving).value();
+    serving_->start();
+    const HttpAnswer answer = ask("model", ", \"max_tokens\": 16, \"temperature\": 0");
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    EXPECT_TRUE(serving_->stop().ok());
+    const size_t text = answer.body.find("\"text\"");
+    EXPECT_NE(text, std::string::npos) << answer.body;
+    if (text == std::string::npos) return std::string();
+    return answer.body.substr(text, answer.body.find('}', text) - text);
+  };
+  const std::string whole = answer_with("auto");
+  EXPECT_GT(whole.size(), 20u);
+  EXPECT_EQ(answer_with("2"), whole);
 }
 
 }  // namespace
