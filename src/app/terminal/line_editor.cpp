@@ -153,6 +153,9 @@ Result<std::unique_ptr<LineEditor>> LineEditor::create(const InterruptScope& sco
   el_wset(editor, EL_EDITOR, L"emacs");
   // Window size, Ctrl-Z and return from it; Ctrl-C it passes on to our handler.
   el_wset(editor, EL_SIGNAL, 1);
+  // libedit leaves the terminal between lines as wait_unseen() does. In line mode, however short, a
+  // Ctrl-D typed right behind a line would be lost.
+  el_wset(editor, EL_SETTY, L"-x", L"-icanon", L"-echo", nullptr);
   el_wset(editor, EL_ADDFN, L"realm-paste", L"insert pasted text", &LineEditorHooks::paste);
   el_wset(editor, EL_BIND, L"\x1b[200~", L"realm-paste", nullptr);
   el_wset(editor, EL_BIND, L"^R", L"em-inc-search-prev", nullptr);

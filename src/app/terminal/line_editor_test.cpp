@@ -1,12 +1,14 @@
 // The editor on a pseudo-terminal: a child process reads lines and reports them, the test types.
 #include "app/terminal/line_editor.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +17,18 @@
 #include <cstdlib>
 #include <fstream>
 #include <utility>
+
+namespace {
+bool g_line_mode = false;  // some call has put the terminal in line mode
+}
+
+// In the place of the C library's, for libedit too: sees every change of the terminal's mode.
+extern "C" int tcsetattr(int fd, int actions, const termios* settings) noexcept {
+  static const auto set =
+      reinterpret_cast<int (*)(int, int, const termios*)>(dlsym(RTLD_NEXT, "tcsetattr"));
+  g_line_mode = g_line_mode || (settings->c_lflag & ICANON) != 0;
+  return set(fd, actions, settings);
+}
 
 namespace realm {
 namespace {
@@ -27,6 +41,7 @@ namespace {
     InterruptScope scope(InterruptScope::Second::kIgnored);
     auto editor = LineEditor::create(scope, history, false);
     if (!editor.ok()) _exit(9);
+    g_line_mode = false;
     while (true) {
       const LineRead read = (*editor)->read_line(">>> ");
       scope.clear();
@@ -34,7 +49,7 @@ namespace {
       std::string shown = read.kind == LineRead::Kind::kInterrupted ? "interrupted" : "line";
       shown += "<";
       for (const char c : read.text) shown += c == '\n' ? std::string("|") : std::string(1, c);
-      std::printf("%s>\n", shown.c_str());
+      std::printf("%s>%s\n", shown.c_str(), g_line_mode ? " in line mode" : "");
       std::fflush(stdout);
       if (read.text == "busy") {
         usleep(200000);
@@ -162,6 +177,8 @@ TEST(LineEditor, KeysTypedBetweenLinesWaitUnseen) {
   terminal.type("ahead\r\x04");
   ASSERT_TRUE(terminal.wait_for("done\r\n")) << terminal.seen();
   EXPECT_EQ(terminal.passed().find("ahead"), std::string::npos) << terminal.passed();
+  // A Ctrl-D that comes while it is would be lost.
+  EXPECT_EQ(terminal.passed().find("in line mode"), std::string::npos) << terminal.passed();
   ASSERT_TRUE(terminal.wait_for("line<ahead>")) << terminal.seen();
   EXPECT_EQ(terminal.exit_status(), 7) << "Ctrl-D was lost";
 }
