@@ -59,7 +59,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12's own intrinsics use a self-initialized variable for "undefined".
   list(APPEND REALM_ISA_FLAGS_avx512 -Wno-uninitialized)
 endif()
-set(REALM_ISA_FLAGS_amx ${REALM_ISA_FLAGS_avx512} -mavx512vbmi -mamx-tile -mamx-int8)
+set(REALM_ISA_FLAGS_amx ${REALM_ISA_FLAGS_avx512} -mavx512vbmi -mamx-tile -mamx-int8 -mamx-bf16)
 # A module's tests under the emulator are cut into so many pieces, to use every core.
 set(REALM_NEON_SHARDS 4)
 set(REALM_ISA_FLAGS_neon -march=armv8.2-a+dotprod+fp16)

@@ -30,11 +30,11 @@ bool may_use_tiles() {
   return granted;
 }
 
-bool supports_amx_int8() {
+// Of leaf 7, register EDX.
+constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
+bool supports_amx(unsigned features) {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;
-  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & kTile) != 0 &&
-         (edx & kInt8) != 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & features) == features;
 }
 
 }  // namespace
@@ -52,8 +52,8 @@ bool has_isa(Isa isa) {
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
     case Isa::kAmx:
-      return has_isa(Isa::kAvx512) && __builtin_cpu_supports("avx512vbmi") && supports_amx_int8() &&
-             may_use_tiles();
+      return has_isa(Isa::kAvx512) && __builtin_cpu_supports("avx512vbmi") &&
+             supports_amx(kAmxTile | kAmxInt8) && may_use_tiles();
     case Isa::kNeon:
       return false;
 #elif defined(__aarch64__)
@@ -69,6 +69,14 @@ bool has_isa(Isa isa) {
 #endif
   }
   return false;
+}
+
+bool has_bf16_tiles() {
+#if defined(__x86_64__)
+  return has_isa(Isa::kAmx) && supports_amx(kAmxBf16);
+#else
+  return false;
+#endif
 }
 
 Isa best_isa() {

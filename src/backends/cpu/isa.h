@@ -15,6 +15,9 @@ enum class Isa { kScalar, kNeon, kAvx2, kAvx512, kAmx };
 // F16C; kNeon means ARMv8.2 with dot product.
 Isa best_isa();
 bool has_isa(Isa isa);
+// Whether the tiles of kAmx also multiply bfloat16, as those of every processor known do; a virtual
+// machine may hide it.
+bool has_bf16_tiles();
 const char* isa_name(Isa isa);
 Result<Isa> parse_isa(const std::string& name);
 

@@ -9,8 +9,8 @@ namespace realm::cpu::amx {
 
 #define REALM_TILE_INLINE static inline __attribute__((always_inline))
 
-// Tiles 0..3 hold sums, 4 and 5 weights, 6 and 7 tokens; products are over `k` bytes of a row.
-// Tiles are released when it goes, so that the kernel has no state of them to save.
+// Tiles 0..3 hold sums, 4 and 5 weights, 6 and 7 tokens; products are over `k` bytes of a row (64
+// for bfloat16). Tiles are released when it goes, so that the kernel has no state of them to save.
 class TileSession {
  public:
   explicit TileSession(int k) {
@@ -54,6 +54,12 @@ REALM_TILE_INLINE void tile_multiply() {
 template <int kSums, int kWeights, int kTokens>
 REALM_TILE_INLINE void tile_multiply_unsigned() {
   asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kWeights), "i"(kTokens));
+}
+
+// The same of pairs of bfloat16 (processors with AMX-BF16: has_bf16_tiles of isa.h).
+template <int kSums, int kWeights, int kTokens>
+REALM_TILE_INLINE void tile_multiply_bf16() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kWeights), "i"(kTokens));
 }
 
 }  // namespace realm::cpu::amx
