@@ -38,6 +38,7 @@ class PrefixCache {
     TenantId tenant = {};
     AdapterId adapter = AdapterId::kNone;
     std::string salt = {};
+    // NOLINTNEXTLINE(modernize-use-nullptr): the 0 that the compiler generates is no pointer
     auto operator<=>(const Space&) const = default;
   };
   struct Node;

@@ -3,54 +3,14 @@
 // was cut, on the number of threads, on the instruction set, or on what else is in the batch.
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <algorithm>
 
 #include "backends/cpu/cpu_backend.h"
 #include "engine/engine.h"
-#include "formats/gguf.h"
+#include "golden/golden_family.h"
 
 namespace realm {
 namespace {
-
-namespace fs = std::filesystem;
-
-struct Golden {
-  std::vector<Token> tokens;
-  std::vector<float> logits;
-  std::shared_ptr<const TensorDirectory> file;
-};
-
-std::string read_all(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-// Null where the reference data is absent.
-std::unique_ptr<Golden> load_golden(const std::string& name) {
-  const fs::path folder = fs::path(REALM_SHARED_DIR) / "golden" / name;
-  if (!fs::exists(folder)) return nullptr;
-  auto golden = std::make_unique<Golden>();
-  const std::string json = read_all(folder / "golden.json");
-  const char* p = std::strchr(std::strstr(json.c_str(), "\"tokens\""), '[') + 1;
-  while (*p != ']') {
-    char* end;
-    golden->tokens.push_back(static_cast<Token>(std::strtol(p, &end, 10)));
-    p = *end == ',' ? end + 1 : end;
-  }
-  const std::string raw = read_all(folder / "logits.f32");
-  golden->logits.resize(raw.size() / 4);
-  std::memcpy(golden->logits.data(), raw.data(), raw.size());
-  auto file = open_gguf(folder / "model.gguf");
-  EXPECT_TRUE(file.ok()) << file.error().message;
-  golden->file = std::move(file).value();
-  return golden;
-}
 
 struct Run {
   int chunk = 1000;
@@ -60,7 +20,7 @@ struct Run {
   DType kv_type = DType::kF32;
 };
 
-std::vector<float> logits_of(const Golden& golden, const Run& run) {
+std::vector<float> logits_of(const GoldenFamily& golden, const Run& run) {
   auto backend = cpu::CpuBackend::create({.num_threads = run.threads, .isa = run.isa});
   EXPECT_TRUE(backend.ok());
   auto loaded = load_model(golden.file, **backend);
@@ -102,29 +62,26 @@ std::vector<float> logits_of(const Golden& golden, const Run& run) {
 class GoldenLogits : public testing::TestWithParam<const char*> {};
 
 TEST_P(GoldenLogits, MatchTransformers) {
-  const auto golden = load_golden(GetParam());
+  const auto golden = load_golden_family(golden_root() / GetParam());
   if (!golden) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
   const std::vector<float> logits = logits_of(*golden, {});
-  ASSERT_EQ(logits.size(), golden->logits.size());
-  double difference = 0, reference = 0;
+  const std::vector<float> expected = golden->reference_logits();
+  ASSERT_EQ(logits.size(), expected.size());
   const size_t vocab = logits.size() / golden->tokens.size();
   for (size_t t = 0; t < golden->tokens.size(); ++t) {
     const float* ours = logits.data() + t * vocab;
-    const float* theirs = golden->logits.data() + t * vocab;
-    for (size_t i = 0; i < vocab; ++i) {
-      difference += std::pow(double{ours[i]} - theirs[i], 2);
-      reference += std::pow(double{theirs[i]}, 2);
-    }
+    const float* theirs = expected.data() + t * vocab;
     EXPECT_EQ(std::max_element(ours, ours + vocab) - ours,
               std::max_element(theirs, theirs + vocab) - theirs)
         << "token " << t;
   }
-  EXPECT_LT(std::sqrt(difference / reference), 1e-3);
-  RecordProperty("relative_error", std::to_string(std::sqrt(difference / reference)));
+  const double error = relative_error(logits, expected);
+  EXPECT_LT(error, 1e-3);
+  RecordProperty("relative_error", std::to_string(error));
 }
 
 TEST_P(GoldenLogits, SameBitsHoweverTheyAreComputed) {
-  const auto golden = load_golden(GetParam());
+  const auto golden = load_golden_family(golden_root() / GetParam());
   if (!golden) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
   for (DType kv : {DType::kF32, DType::kF16}) {
     const std::vector<float> expected = logits_of(*golden, {.kv_type = kv});

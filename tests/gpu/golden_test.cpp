@@ -2,39 +2,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/split/placement.h"
 #include "backends/split/split_backend.h"
 #include "engine/engine.h"
-#include "formats/gguf.h"
+#include "golden/golden_family.h"
 
 namespace realm {
 namespace {
-
-namespace fs = std::filesystem;
-
-std::vector<Token> golden_tokens(const fs::path& folder) {
-  std::ifstream in(folder / "golden.json", std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  const std::string json = text.str();
-  std::vector<Token> tokens;
-  const size_t at = json.find("\"tokens\"");
-  if (at == std::string::npos) return tokens;
-  const char* p = json.c_str() + json.find('[', at) + 1;
-  while (*p != ']' && *p != 0) {
-    char* end;
-    tokens.push_back(static_cast<Token>(std::strtol(p, &end, 10)));
-    p = *end == ',' ? end + 1 : end;
-  }
-  return tokens;
-}
 
 // Logits of every token, in steps of `chunk`.
 Result<std::vector<float>> logits_on(Backend& backend, std::shared_ptr<const TensorDirectory> file,
@@ -60,15 +37,6 @@ Result<std::vector<float>> logits_on(Backend& backend, std::shared_ptr<const Ten
   return all;
 }
 
-double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    difference += std::pow(double{actual[i]} - double{expected[i]}, 2);
-    size += std::pow(double{expected[i]}, 2);
-  }
-  return std::sqrt(difference / size);
-}
-
 // The golden models' weights are F16, which products here round to bfloat16, as their inputs: of
 // dense models 1.24e-2 at most was seen (nemotron, whose activation squares). Where a router
 // chooses among experts whose scores all but agree, that can turn a choice: 2.3e-2
@@ -81,16 +49,11 @@ double tolerance_of(const std::string& family) {
 TEST(GpuGolden, FamiliesAgreeWithTheCpu) {
   auto gpu = cuda::CudaBackend::create({});
   if (!gpu.ok()) GTEST_SKIP() << gpu.error().message;
-  const fs::path root = fs::path(REALM_SHARED_DIR) / "golden";
-  if (!fs::exists(root)) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
+  const std::vector<GoldenFamily> golden = golden_families();
+  if (golden.empty()) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
   auto cpu = cpu::CpuBackend::create({}).value();
   int compared = 0;
-  for (const auto& entry : fs::directory_iterator(root)) {
-    const std::string name = entry.path().filename().string();
-    const std::vector<Token> tokens = golden_tokens(entry.path());
-    auto opened = open_gguf(entry.path() / "model.gguf");
-    if (!opened.ok() || tokens.empty()) continue;
-    const std::shared_ptr<const TensorDirectory> file = std::move(opened).value();
+  for (const auto& [folder, name, tokens, file] : golden) {
     const auto expected = logits_on(*cpu, file, tokens, tokens.size(), DType::kF32);
     if (!expected.ok()) continue;  // a family that the program does not have
     ++compared;
@@ -115,16 +78,11 @@ TEST(GpuGolden, FamiliesAgreeWithTheCpu) {
 // The first half of the layers on the CPU.
 TEST(GpuGolden, SplitFamiliesAgreeWithTheCpu) {
   if (const auto info = cuda::probe_device(0); !info.ok()) GTEST_SKIP() << info.error().message;
-  const fs::path root = fs::path(REALM_SHARED_DIR) / "golden";
-  if (!fs::exists(root)) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
+  const std::vector<GoldenFamily> golden = golden_families();
+  if (golden.empty()) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
   auto cpu = cpu::CpuBackend::create({}).value();
   int compared = 0;
-  for (const auto& entry : fs::directory_iterator(root)) {
-    const std::string name = entry.path().filename().string();
-    const std::vector<Token> tokens = golden_tokens(entry.path());
-    auto opened = open_gguf(entry.path() / "model.gguf");
-    if (!opened.ok() || tokens.empty()) continue;
-    const std::shared_ptr<const TensorDirectory> file = std::move(opened).value();
+  for (const auto& [folder, name, tokens, file] : golden) {
     auto shown = load_model(file, *cpu);
     if (!shown.ok() || (*shown)->info().is_encoder) continue;
     const auto num_layers = static_cast<int64_t>((*shown)->info().kv_layers.size());

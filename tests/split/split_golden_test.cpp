@@ -4,21 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/split/placement.h"
 #include "backends/split/split_backend.h"
 #include "engine/engine.h"
 #include "formats/gguf.h"
+#include "golden/golden_family.h"
 #include "ops/backend_wrapper.h"
 
 namespace realm {
 namespace {
-
-namespace fs = std::filesystem;
 
 std::unique_ptr<Backend> cpu_backend() {
   return cpu::CpuBackend::create({.num_threads = 1, .isa = cpu::best_isa()}).value();
@@ -43,23 +39,6 @@ class Device final : public BackendWrapper {
  private:
   std::vector<Buffer> weights_;
 };
-
-std::vector<Token> golden_tokens(const fs::path& folder) {
-  std::ifstream in(folder / "golden.json", std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  const std::string json = text.str();
-  std::vector<Token> tokens;
-  const size_t at = json.find("\"tokens\"");
-  if (at == std::string::npos) return tokens;
-  const char* p = json.c_str() + json.find('[', at) + 1;
-  while (*p != ']' && *p != 0) {
-    char* end;
-    tokens.push_back(static_cast<Token>(std::strtol(p, &end, 10)));
-    p = *end == ',' ? end + 1 : end;
-  }
-  return tokens;
-}
 
 // Logits of every token, in steps of `chunk`; hidden states of an encoder.
 Result<std::vector<float>> outputs(Backend& backend, std::shared_ptr<const Model> model,
@@ -115,15 +94,10 @@ Result<std::vector<float>> split_outputs(const std::shared_ptr<const TensorDirec
 }
 
 TEST(Split, FamiliesGiveTheSameBits) {
-  const fs::path root = fs::path(REALM_SHARED_DIR) / "golden";
-  if (!fs::exists(root)) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
+  const std::vector<GoldenFamily> golden = golden_families();
+  if (golden.empty()) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
   int families = 0;
-  for (const fs::directory_entry& entry : fs::directory_iterator(root)) {
-    const std::string name = entry.path().filename();
-    auto opened = open_gguf(entry.path() / "model.gguf");
-    const std::vector<Token> tokens = golden_tokens(entry.path());
-    if (!opened.ok() || tokens.empty()) continue;
-    const std::shared_ptr<const TensorDirectory> file = std::move(opened).value();
+  for (const auto& [folder, name, tokens, file] : golden) {
     const auto cpu = cpu_backend();
     auto loaded = load_model(file, *cpu);
     if (!loaded.ok()) continue;  // a family that this program does not know
