@@ -1,5 +1,7 @@
 #include "app/cli.h"
 
+#include <spdlog/spdlog.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
@@ -15,6 +17,7 @@
 #include "app/exit_status.h"
 #include "app/nearest.h"
 #include "base/log.h"
+#include "base/numa.h"
 
 namespace realm {
 namespace {
@@ -86,6 +89,14 @@ Status run_chosen(Commands& commands) {
   const bool is_json = *commands.settings().find_text("log-format") == "json";
   TRY(init_logging(*commands.settings().find_text("log-level"),
                    is_json ? LogFormat::kJson : LogFormat::kText));
+  // Before any thread is started and any model read.
+  const std::vector<int> nodes = memory_nodes();
+  const Result<MemorySpread> spread = spread_memory(nodes);
+  if (!spread.ok()) {
+    spdlog::info("{}", spread.error().message);
+  } else if (*spread == MemorySpread::kSpread) {
+    spdlog::info("memory is spread over {} nodes", nodes.size());
+  }
   return commands.chosen()();
 }
 

@@ -136,6 +136,11 @@ std::vector<Finding> judge(const DoctorReport& report) {
              gigabytes(machine.memory_bytes) + " of memory",
          "raise the container's memory limit for larger models or contexts");
   }
+  if (machine.memory_nodes > 1 && !machine.memory_spread) {
+    find("memory is not spread over the " + std::to_string(machine.memory_nodes) +
+             " nodes of this machine: the system does not let the program choose",
+         "start it with 'numactl --interleave=all', or let the container use set_mempolicy");
+  }
   if (machine.huge_pages == "never") {
     find("transparent huge pages are off",
          "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled makes long contexts faster");
@@ -167,7 +172,9 @@ std::string DoctorReport::text() const {
       gigabytes(machine.memory_bytes) + ", " + gigabytes(machine.memory_available_bytes) +
           " available" +
           (machine.memory_limit_bytes > 0 ? ", limited to " + gigabytes(machine.memory_limit_bytes)
-                                          : ""));
+                                          : "") +
+          (machine.memory_nodes > 1 ? ", on " + std::to_string(machine.memory_nodes) + " nodes"
+                                    : ""));
   char speed[64];
   std::snprintf(speed, sizeof speed, "%.1f GB/s with %d threads", bandwidth.gb_per_s,
                 bandwidth.threads);
@@ -203,6 +210,8 @@ std::string DoctorReport::json() const {
   } else {
     json.null();
   }
+  json.integer("memory_nodes", machine.memory_nodes);
+  json.boolean("memory_spread", machine.memory_spread);
   json.text("huge_pages", machine.huge_pages);
   json.number("memory_read_gb_s", bandwidth.gb_per_s).key("gpus").begin_array();
   for (const std::string& one : machine.gpus) json.text(one);

@@ -32,6 +32,8 @@ TEST_F(FakeRoot, ReadsWhatTheSystemSays) {
   put("/proc/meminfo", "MemTotal:       1000 kB\nMemFree: 5 kB\nMemAvailable:    700 kB\n");
   put("/proc/loadavg", "3.25 1 1 1/100 5\n");
   put("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
+  put("/sys/devices/system/node/has_memory", "0-3\n");
+  put("/proc/self/status", "Mems_allowed_list:\t1-3\n");
   put("/proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t NVIDIA H100\nIRQ: 1\n");
   const Machine machine = examine_machine(root_);
   EXPECT_EQ(machine.cpu_model, "A Fine Processor");
@@ -39,6 +41,7 @@ TEST_F(FakeRoot, ReadsWhatTheSystemSays) {
   EXPECT_EQ(machine.memory_available_bytes, 700u << 10);
   EXPECT_EQ(machine.memory_limit_bytes, 0u);
   EXPECT_EQ(machine.load, 3.25);
+  EXPECT_EQ(machine.memory_nodes, 3);
   EXPECT_EQ(machine.huge_pages, "never");
   EXPECT_EQ(machine.gpus, (std::vector<std::string>{"NVIDIA H100"}));
 }
@@ -104,6 +107,8 @@ TEST(Doctor, FindsEachFault) {
   EXPECT_NE(finding([](auto& r) { r.machine.memory_limit_bytes = 1 << 20; }).find("control group"),
             std::string::npos);
   EXPECT_NE(finding([](auto& r) { r.machine.memory_available_bytes = 1 << 20; }).find("available"),
+            std::string::npos);
+  EXPECT_NE(finding([](auto& r) { r.machine.memory_nodes = 2; }).find("over the 2 nodes"),
             std::string::npos);
   EXPECT_NE(finding([](auto& r) { r.machine.huge_pages = "never"; }).find("huge pages"),
             std::string::npos);

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "app/bandwidth.h"
+#include "base/numa.h"
 #include "base/thread_pool.h"
 
 namespace realm {
@@ -128,6 +129,8 @@ Machine examine_machine(const std::string& root) {
   machine.memory_bytes = kib_field(memory, "MemTotal");
   machine.memory_available_bytes = kib_field(memory, "MemAvailable");
   machine.memory_limit_bytes = memory_limit(root);
+  machine.memory_nodes = static_cast<int>(memory_nodes(root).size());
+  machine.memory_spread = has_memory_policy();
   machine.huge_pages = chosen_word(read(root + "/sys/kernel/mm/transparent_hugepage/enabled"));
   machine.gpus = find_gpus(root);
   return machine;

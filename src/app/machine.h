@@ -17,6 +17,8 @@ struct Machine {
 
   uint64_t memory_bytes = 0, memory_available_bytes = 0;
   uint64_t memory_limit_bytes = 0;  // of the control group; 0: none
+  int memory_nodes = 0;             // whose memory this process may use; 0 where unknown
+  bool memory_spread = false;       // over them by turns, or as whoever started the program chose
   std::string huge_pages;           // always, madvise, never; empty where unknown
 
   std::vector<std::string> gpus;  // what is there, in words
