@@ -1,6 +1,7 @@
 """Start, several models, TLS, unix sockets, limits, and the end."""
 
 import json
+import select
 import signal
 import socket
 import ssl
@@ -151,7 +152,13 @@ class LifetimeTest(unittest.TestCase):
                 sock.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(ask)}"
                              "\r\n\r\n".encode() + ask)
                 socks.append(sock)
-                time.sleep(0.2)
+            # One runs, one waits: of the others at least one is refused, which says that the queue is full.
+            quiet, refused = list(socks), False
+            while not refused:
+                ready = select.select(quiet, [], [], 60 * SLOWER)[0]
+                self.assertTrue(ready, "none was refused")
+                quiet = [sock for sock in quiet if sock not in ready]
+                refused = any(sock.recv(64).startswith(b"HTTP/1.1 429") for sock in ready)
             last = server.request("POST", "/v1/chat/completions", {**CHAT, "model": MODEL})
             self.assertEqual(last.status, 429, last)
             self.assertGreaterEqual(int(last.headers["retry-after"]), 1)

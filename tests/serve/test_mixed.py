@@ -131,6 +131,12 @@ class MixedTest(unittest.TestCase):
 
     def test_nothing_is_left(self):
         self.start()
+        # What the first request and the first look at the metrics open for good (a GPU's devices) is no leak.
+        warm_up = {"model": MODEL, "max_tokens": 4, "messages": [{"role": "user", "content": "Hi"}]}
+        reply = self.server.request("POST", "/v1/chat/completions", warm_up)
+        self.assertEqual(reply.status, 200, reply)
+        self.answered.append(reply.headers["x-request-id"])
+        self.gauges(())
         before = self.server.descriptors()
         counts = asyncio.run(self.run_all())
         self.assertEqual(sum(counts.values()) - counts.get(429, 0), REQUESTS, counts)
@@ -158,7 +164,7 @@ class MixedTest(unittest.TestCase):
         # Of those cut off some were gone before they were read; of several choices some may have been let in
         # before the queue was full.
         self.assertEqual(len(ids), accepted)
-        self.assertLessEqual(len(ids), counts[200] + 64 + counts["cut"] + counts.get(429, 0))
+        self.assertLessEqual(len(ids), counts[200] + 65 + counts["cut"] + counts.get(429, 0))
         print(f"{REQUESTS} requests: {counts}, {len(ids)} rows", flush=True)
 
     def test_killed_in_the_middle(self):
