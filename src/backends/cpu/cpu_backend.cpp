@@ -59,7 +59,8 @@ CpuBackend::CpuBackend(const CpuOptions& options)
                .isa = options.isa,
                .shared = {},
                .outer = {},
-               .per_thread = {}} {
+               .per_thread = {},
+               .pieces = PieceRanges(pool_->pool().num_threads())} {
   context_.per_thread.resize(static_cast<size_t>(pool_->num_threads()));
 }
 

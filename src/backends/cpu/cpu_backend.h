@@ -11,6 +11,7 @@
 #include "backends/cpu/isa.h"
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/matmul_kernels.h"
+#include "backends/cpu/piece_ranges.h"
 #include "base/shared_pool.h"
 #include "ops/backend.h"
 
@@ -40,6 +41,7 @@ struct Context {
   };
   Area shared, outer;
   std::vector<Area> per_thread;
+  PieceRanges pieces;  // of the op that runs
 };
 
 Status run(Context&, const GatherRows&);

@@ -169,10 +169,10 @@ class PreparedTokens {
   std::byte* floats_ = nullptr;
 };
 
-// Rows a piece: enough bytes to be worth a trip to the shared counter, few enough to balance.
+// Rows a piece: enough bytes to be worth taking, few enough to balance.
 int64_t rows_per_piece(int64_t total_rows, int num_threads) {
-  const int64_t balanced = total_rows / (int64_t{8} * num_threads) / kPanelRows * kPanelRows;
-  return std::clamp<int64_t>(balanced, kPanelRows, 8 * kPanelRows);
+  const int64_t balanced = total_rows / (int64_t{24} * num_threads) / kPanelRows * kPanelRows;
+  return std::clamp<int64_t>(balanced, kPanelRows, 4 * kPanelRows);
 }
 
 void finish_rows(const Context& context, const MatMul& op, const MatMul::Part& part, int64_t row,
@@ -254,7 +254,9 @@ Status run(Context& context, const MatMul& op) {
   }
   const size_t kernel_bytes = align_up(static_cast<size_t>(scratch_bytes));
   const size_t result_bytes = static_cast<size_t>(tokens) * kPanelRows * sizeof(float);
-  context.pool.parallel_for(first_piece[op.num_parts], [&](int64_t piece, int thread) {
+  context.pieces.start(first_piece[op.num_parts]);
+  context.pool.parallel_for(first_piece[op.num_parts], [&](int64_t, int thread) {
+    const auto [piece, follows, more] = context.pieces.take(thread);
     int p = 0;
     while (piece >= first_piece[p + 1]) ++p;
     const MatMul::Part& part = op.parts[p];
@@ -274,8 +276,8 @@ Status run(Context& context, const MatMul& op) {
           .row_bytes = part.weight.stride[0],
           .num_rows = num_rows,
           .k = k,
-          .more = row + kPanelRows < end,
-          .cold = row == begin};
+          .more = row + kPanelRows < end || (more && piece + 1 < first_piece[p + 1]),
+          .cold = row == begin && !(follows && piece > first_piece[p])};
       auto* kernel_scratch = reinterpret_cast<uint8_t*>(scratch);
       if (is_float(part.weight.dtype)) {
         if (const FloatPanel* panel = prepared.float_panel()) {
