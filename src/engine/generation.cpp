@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "engine/step_sampler.h"
 
@@ -109,7 +110,7 @@ Result<GenerationResult> generate(Engine& engine, Sequence& sequence,
       result.finish = FinishReason::kCancelled;
       return result;
     }
-    const Sampled sampled = *std::move(next);
+    const Sampled sampled = *std::exchange(next, std::nullopt);
     sampler.accept(sampled);
     ++result.generated_tokens;
     const auto& stops = request.stop_tokens;

@@ -1,6 +1,7 @@
 #include "app/terminal/progress.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "app/terminal/style.h"
 
@@ -10,7 +11,7 @@ namespace {
 constexpr std::chrono::milliseconds kFirstDraw{300}, kRedraw{100};
 
 std::string duration(double seconds) {
-  const auto whole = static_cast<int64_t>(std::min(seconds, 359999.0) + 0.5);
+  const auto whole = std::llround(std::min(seconds, 359999.0));
   char text[32];
   if (whole >= 3600) {
     std::snprintf(text, sizeof text, "%d:%02d:%02d", static_cast<int>(whole / 3600),
