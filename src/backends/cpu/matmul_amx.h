@@ -60,4 +60,7 @@ inline int64_t token_tiles(int64_t num_tokens) {
 }
 const TokenLayout* token_layout(bool super);
 
+// Of BF16 weights, where has_bf16_tiles().
+const FloatPanel* bf16_panel();
+
 }  // namespace realm::cpu::amx

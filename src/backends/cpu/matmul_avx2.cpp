@@ -11,7 +11,7 @@ const MatMulKernels* avx2_matmul_kernels() {
       .scratch_bytes = avx2::panel_scratch_bytes,
       .panel_from = [](DType type) { return avx2::panel_from(*find_block_format(type)); },
       .token_layout = [](DType type) { return avx2::panel_layout(*find_block_format(type)); },
-      .float_panel = avx2::float_panel(),
+      .float_panel = [](DType) { return avx2::float_panel(); },
   };
   return &kernels;
 }

@@ -272,7 +272,7 @@ const MatMulKernels* avx512_matmul_kernels() {
             return find_block_format(type)->block_elements == 256 ? int64_t{11} : int64_t{5};
           },
       .token_layout = [](DType) { return avx512::biased_tokens(); },
-      .float_panel = avx512::float_panel(),
+      .float_panel = [](DType) { return avx512::float_panel(); },
   };
   return &kernels;
 }

@@ -11,7 +11,7 @@ const MatMulKernels* neon_matmul_kernels() {
       .scratch_bytes = neon::panel_scratch_bytes,
       .panel_from = [](DType) { return int64_t{4}; },
       .token_layout = [](DType) -> const TokenLayout* { return nullptr; },
-      .float_panel = nullptr,
+      .float_panel = [](DType) -> const FloatPanel* { return nullptr; },
   };
   return &kernels;
 }

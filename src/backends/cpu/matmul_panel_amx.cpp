@@ -426,7 +426,11 @@ const MatMulKernels* amx_matmul_kernels() {
           [](DType type) {
             return amx::token_layout(find_block_format(type)->block_elements == 256);
           },
-      .float_panel = avx512::float_panel(),
+      .float_panel =
+          [](DType type) {
+            static const bool has_tiles = has_bf16_tiles();
+            return has_tiles && type == DType::kBF16 ? amx::bf16_panel() : avx512::float_panel();
+          },
   };
   return &kernels;
 }

@@ -66,7 +66,7 @@ const MatMulKernels* scalar_matmul_kernels() {
       .scratch_bytes = [](int64_t) { return int64_t{0}; },
       .panel_from = [](DType) { return int64_t{1} << 40; },
       .token_layout = [](DType) -> const TokenLayout* { return nullptr; },
-      .float_panel = nullptr,
+      .float_panel = [](DType) -> const FloatPanel* { return nullptr; },
   };
   return &kernels;
 }
