@@ -228,7 +228,8 @@ std::vector<SettingRow> make_table() {
        .fallback = "auto",
        .placeholder = {},
        .choices = {"auto", "scalar", "avx2", "avx512", "amx", "neon"},
-       .help = "instruction set of the CPU kernels, to find faults; results are the same"},
+       .help = "instruction set of the CPU kernels, to find faults; results are the same (of BF16 "
+               "weights on amx, to some 5e-6)"},
       {.name = "batch-invariant",
        .synonyms = {},
        .group = kModel,

@@ -44,4 +44,9 @@ static constexpr int64_t bf16_tokens_bytes(int64_t num_tokens, int64_t k, Bf16Pa
 void pack_bf16_tokens(const float* x, int64_t stride, int64_t num_tokens, int64_t k, int64_t tile,
                       Bf16Parts parts, Bf16Tokens* to);
 
+// The same for 15 or fewer tokens, as tiles of no more columns: [block][part][row][token][2]
+// without gaps, `num_tokens` lines of 64 bytes a tile.
+void pack_narrow_bf16_tokens(const float* x, int64_t stride, int64_t num_tokens, int64_t k,
+                             Bf16Parts parts, uint16_t* to);
+
 }  // namespace realm::cpu::amx

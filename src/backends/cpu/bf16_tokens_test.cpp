@@ -97,6 +97,34 @@ TEST(Bf16Tokens, EveryElementAndPartInItsPlace) {
   }
 }
 
+TEST(Bf16Tokens, NarrowTilesHoldTheSame) {
+  if (!has_isa(Isa::kAmx)) GTEST_SKIP() << "no AMX";
+  {
+    for (const Bf16Parts parts : {Bf16Parts::kHigh, Bf16Parts::kHighLow}) {
+      for (const int64_t k : {1, 17, 32, 160, 1000}) {
+        for (int64_t tokens = 1; tokens < kBf16Tokens; ++tokens) {
+          const std::vector<float> x = some_floats(static_cast<size_t>(tokens * k));
+          const auto tiles_needed = static_cast<size_t>(bf16_tokens_at(k, 1, 0, parts));
+          std::vector<Bf16Tokens> tiles(tiles_needed);
+          pack_bf16_tokens(x.data(), k, tokens, k, 0, parts, tiles.data());
+          std::vector<uint16_t> narrow(tiles_needed * static_cast<size_t>(tokens) * kBf16K);
+          pack_narrow_bf16_tokens(x.data(), k, tokens, k, parts, narrow.data());
+          const uint16_t* next = narrow.data();
+          int different = 0;
+          for (const Bf16Tokens& tile : tiles) {
+            for (const auto& row : tile.of) {
+              for (int64_t t = 0; t < tokens; ++t, next += 2) {
+                different += next[0] != row[t][0] || next[1] != row[t][1];
+              }
+            }
+          }
+          EXPECT_EQ(different, 0) << "k " << k << ", tokens " << tokens;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace realm::cpu::amx
 #endif

@@ -55,8 +55,10 @@ class PreparedTokens {
     for (int p = 0; p < op.num_parts; ++p) {
       const DType type = op.parts[p].weight.dtype;
       if (is_float(type)) {
-        const FloatPanel* panel = context.matmul.float_panel;
-        if (panel != nullptr && tokens() >= panel->from) float_panel_ = panel;
+        const FloatPanel* panel = context.matmul.float_panel_of(type, tokens());
+        if (panel != nullptr && find(panel) == nullptr) {
+          floats_[num_floats_++] = {.panel = panel, .memory = nullptr};
+        }
         continue;
       }
       const int group = context.matmul.activation_group(*find_block_format(type), k());
@@ -71,9 +73,7 @@ class PreparedTokens {
       if (by_group_[group == 256].needed) bytes += Quantized::bytes(tokens(), k(), group);
     }
     for (int i = 0; i < num_packings_; ++i) bytes += packed_bytes(*packings_[i].layout);
-    if (float_panel_ != nullptr) {
-      bytes += static_cast<size_t>(float_panel_->packed_bytes(tokens(), k()));
-    }
+    for (int i = 0; i < num_floats_; ++i) bytes += packed_bytes(*floats_[i].panel);
     if (bytes == 0) return;
     std::byte* memory = context.shared_scratch(bytes);
     for (const int group : kGroups) {
@@ -86,13 +86,14 @@ class PreparedTokens {
       packings_[i].memory = memory;
       memory += packed_bytes(*packings_[i].layout);
     }
-    floats_ = memory;
+    for (int i = 0; i < num_floats_; ++i) {
+      floats_[i].memory = memory;
+      memory += packed_bytes(*floats_[i].panel);
+    }
     prepare(context);
   }
 
-  // For float weights: null where they go to dot_rows.
-  const FloatPanel* float_panel() const { return float_panel_; }
-  const std::byte* floats() const { return floats_; }
+  const std::byte* of(const FloatPanel* panel) const { return find(panel)->memory; }
 
   QuantizedTokens of(const Context& context, DType type) const {
     const int group = context.matmul.activation_group(*find_block_format(type), k());
@@ -109,16 +110,29 @@ class PreparedTokens {
     int group;
     std::byte* memory;
   };
+  struct FloatPacking {
+    const FloatPanel* panel;
+    std::byte* memory;
+  };
 
   int64_t tokens() const { return x_.dim(0); }
   int64_t k() const { return x_.dim(1); }
   size_t packed_bytes(const TokenLayout& layout) const {
     return align_up(static_cast<size_t>(layout.bytes(tokens(), k())));
   }
+  size_t packed_bytes(const FloatPanel& panel) const {
+    return align_up(static_cast<size_t>(panel.packed_bytes(tokens(), k())));
+  }
   // Weights of both group sizes may ask for the same layout: its codes differ.
   const Packing* find(const TokenLayout* layout, int group) const {
     for (int i = 0; i < num_packings_; ++i) {
       if (packings_[i].layout == layout && packings_[i].group == group) return &packings_[i];
+    }
+    return nullptr;
+  }
+  const FloatPacking* find(const FloatPanel* panel) const {
+    for (int i = 0; i < num_floats_; ++i) {
+      if (floats_[i].panel == panel) return &floats_[i];
     }
     return nullptr;
   }
@@ -130,10 +144,11 @@ class PreparedTokens {
   // A piece is some tokens, whole tiles of every layout, which are packed while what they were
   // quantized to is still cached.
   void prepare(Context& context) {
-    int64_t step = float_panel_ == nullptr ? 1 : float_panel_->tile_tokens;
+    int64_t step = 1;
     for (int i = 0; i < num_packings_; ++i) {
       step = std::lcm(step, packings_[i].layout->tile_tokens);
     }
+    for (int i = 0; i < num_floats_; ++i) step = std::lcm(step, floats_[i].panel->tile_tokens);
     const int64_t x_stride = x_.stride[0] / static_cast<int64_t>(sizeof(float));
     for_row_pieces(context.pool, (tokens() + step - 1) / step, 4 * k() * step, [&](int64_t piece) {
       const int64_t begin = piece * step, end = std::min(tokens(), begin + step);
@@ -155,9 +170,12 @@ class PreparedTokens {
                                packing.memory);
         }
       }
-      for (int64_t t = begin; float_panel_ != nullptr && t < end; t += float_panel_->tile_tokens) {
-        float_panel_->pack(x_.as<const float>(), x_stride, tokens(), k(),
-                           t / float_panel_->tile_tokens, floats_);
+      for (int i = 0; i < num_floats_; ++i) {
+        const FloatPanel& panel = *floats_[i].panel;
+        for (int64_t t = begin; t < end; t += panel.tile_tokens) {
+          panel.pack(x_.as<const float>(), x_stride, tokens(), k(), t / panel.tile_tokens,
+                     floats_[i].memory);
+        }
       }
     });
   }
@@ -166,18 +184,25 @@ class PreparedTokens {
   Quantized by_group_[2];
   Packing packings_[MatMul::kMaxParts];
   int num_packings_ = 0;
-  const FloatPanel* float_panel_ = nullptr;
-  std::byte* floats_ = nullptr;
+  FloatPacking floats_[MatMul::kMaxParts];
+  int num_floats_ = 0;
 };
 
-// Rows a piece: enough bytes to be worth taking, few enough to balance.
-int64_t rows_per_piece(int64_t total_rows, int num_threads) {
-  const int64_t balanced = total_rows / (int64_t{24} * num_threads) / kPanelRows * kPanelRows;
-  return std::clamp<int64_t>(balanced, kPanelRows, 4 * kPanelRows);
+// Rows a piece: enough bytes to be worth taking, few enough to balance; more where a panel takes
+// many at once.
+int64_t rows_per_piece(int64_t total_rows, int num_threads, bool large) {
+  const int64_t pieces = int64_t{large ? 8 : 24} * num_threads;
+  return std::clamp<int64_t>(total_rows / pieces / kPanelRows * kPanelRows, kPanelRows,
+                             (large ? 8 : 4) * kPanelRows);
 }
 
 void finish_rows(const Context& context, const MatMul& op, const MatMul::Part& part, int64_t row,
                  int64_t num_rows, const float* result, int64_t result_stride) {
+  if (num_rows > kPanelRows) {
+    finish_rows(context, op, part, row + kPanelRows, num_rows - kPanelRows, result + kPanelRows,
+                result_stride);
+    num_rows = kPanelRows;
+  }
   for (int64_t t = 0; t < op.x.dim(0); ++t) {
     float* out = reinterpret_cast<float*>(part.out.data + t * part.out.stride[0]) + row;
     const float* sums = result + t * result_stride;
@@ -229,9 +254,15 @@ const MatMulKernels& matmul_kernels(Isa isa) {
   }
 }
 
+const FloatPanel* MatMulKernels::float_panel_of(DType type, int64_t num_tokens) const {
+  const FloatPanel* of_type = float_panel(type);
+  return of_type == nullptr || num_tokens < of_type->from ? nullptr : of_type;
+}
+
 std::string MatMulKernels::describe(DType type, int64_t num_tokens) const {
   if (is_float(type)) {
-    return float_panel != nullptr && num_tokens >= float_panel->from ? "float panel" : "float";
+    const FloatPanel* of_type = float_panel_of(type, num_tokens);
+    return of_type == nullptr ? "float" : of_type->name;
   }
   return num_tokens >= panel_from(type) ? "panel" : "dot";
 }
@@ -243,18 +274,25 @@ Status run(Context& context, const MatMul& op) {
   int64_t total_rows = 0;
   for (int p = 0; p < op.num_parts; ++p) total_rows += op.parts[p].weight.dim(0);
 
-  const int64_t step = rows_per_piece(total_rows, context.pool.num_threads());
+  const MatMulKernels& kernels = context.matmul;
+  int64_t scratch_bytes = kernels.scratch_bytes(tokens), rows_at_most = kPanelRows;
+  const FloatPanel* panels[MatMul::kMaxParts] = {};
+  for (int p = 0; p < op.num_parts; ++p) {
+    const DType type = op.parts[p].weight.dtype;
+    panels[p] = is_float(type) ? kernels.float_panel_of(type, tokens) : nullptr;
+    if (panels[p] == nullptr) continue;
+    scratch_bytes = std::max(scratch_bytes, panels[p]->scratch_bytes(tokens, k));
+    rows_at_most = std::max(rows_at_most, panels[p]->rows);
+  }
+  const int64_t step =
+      rows_per_piece(total_rows, context.pool.num_threads(), rows_at_most > kPanelRows);
+  const int64_t rows_max = std::max(int64_t{kPanelRows}, std::min(step, rows_at_most));
   int64_t first_piece[MatMul::kMaxParts + 1] = {};
   for (int p = 0; p < op.num_parts; ++p) {
     first_piece[p + 1] = first_piece[p] + (op.parts[p].weight.dim(0) + step - 1) / step;
   }
-  const MatMulKernels& kernels = context.matmul;
-  int64_t scratch_bytes = kernels.scratch_bytes(tokens);
-  if (const FloatPanel* panel = prepared.float_panel()) {
-    scratch_bytes = std::max(scratch_bytes, panel->scratch_bytes(tokens, k));
-  }
   const size_t kernel_bytes = align_up(static_cast<size_t>(scratch_bytes));
-  const size_t result_bytes = static_cast<size_t>(tokens) * kPanelRows * sizeof(float);
+  const size_t result_bytes = static_cast<size_t>(tokens * rows_max) * sizeof(float);
   context.pieces.start(first_piece[op.num_parts]);
   context.pool.parallel_for(first_piece[op.num_parts], [&](int64_t, int thread) {
     const auto [piece, follows, more] = context.pieces.take(thread);
@@ -265,24 +303,25 @@ Status run(Context& context, const MatMul& op) {
     const int64_t end = std::min(part.weight.dim(0), begin + step);
     std::byte* scratch = context.thread_scratch(thread, kernel_bytes + result_bytes);
     const bool direct = part.bias.empty() && !op.accumulate;
-    for (int64_t row = begin; row < end; row += kPanelRows) {
-      const int num_rows = static_cast<int>(std::min<int64_t>(kPanelRows, end - row));
+    const int64_t rows_at_once = panels[p] == nullptr ? kPanelRows : panels[p]->rows;
+    for (int64_t row = begin; row < end; row += rows_at_once) {
+      const int num_rows = static_cast<int>(std::min(rows_at_once, end - row));
       float* out =
           direct ? part.out.as<float>() + row : reinterpret_cast<float*>(scratch + kernel_bytes);
       const int64_t out_stride =
-          direct ? part.out.stride[0] / static_cast<int64_t>(sizeof(float)) : kPanelRows;
+          direct ? part.out.stride[0] / static_cast<int64_t>(sizeof(float)) : rows_max;
       const WeightRows weights{
           .format = find_block_format(part.weight.dtype),
           .data = reinterpret_cast<const uint8_t*>(part.weight.data + row * part.weight.stride[0]),
           .row_bytes = part.weight.stride[0],
           .num_rows = num_rows,
           .k = k,
-          .more = row + kPanelRows < end || (more && piece + 1 < first_piece[p + 1]),
+          .more = row + rows_at_once < end || (more && piece + 1 < first_piece[p + 1]),
           .cold = row == begin && !(follows && piece > first_piece[p])};
       auto* kernel_scratch = reinterpret_cast<uint8_t*>(scratch);
       if (is_float(part.weight.dtype)) {
-        if (const FloatPanel* panel = prepared.float_panel()) {
-          panel->multiply(weights, prepared.floats(), tokens, out, out_stride, kernel_scratch);
+        if (const FloatPanel* panel = panels[p]) {
+          panel->multiply(weights, prepared.of(panel), tokens, out, out_stride, kernel_scratch);
         } else {
           float_rows(context, op, part, row, num_rows, out, out_stride);
         }

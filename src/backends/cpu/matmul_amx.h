@@ -64,4 +64,7 @@ const TokenLayout* token_layout(bool super);
 void dot_q8(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
             int64_t out_stride);
 
+// Of BF16 weights, where has_bf16_tiles().
+const FloatPanel* bf16_panel();
+
 }  // namespace realm::cpu::amx

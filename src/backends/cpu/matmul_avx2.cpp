@@ -12,7 +12,7 @@ const MatMulKernels* avx2_matmul_kernels() {
       .panel_from = [](DType type) { return avx2::panel_from(*find_block_format(type)); },
       .token_layout = [](DType type, int) { return avx2::panel_layout(*find_block_format(type)); },
       .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
-      .float_panel = avx2::float_panel(),
+      .float_panel = [](DType) { return avx2::float_panel(); },
   };
   return &kernels;
 }

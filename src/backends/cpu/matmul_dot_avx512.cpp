@@ -273,7 +273,7 @@ const MatMulKernels* avx512_matmul_kernels() {
           },
       .token_layout = [](DType, int) { return avx512::biased_tokens(); },
       .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
-      .float_panel = avx512::float_panel(),
+      .float_panel = [](DType) { return avx512::float_panel(); },
   };
   return &kernels;
 }

@@ -40,7 +40,7 @@ struct TokenLayout {
   void (*pack)(const QuantizedTokens& x, int64_t num_tokens, int64_t tile, std::byte* to);
 };
 
-// Up to kPanelRows weight rows by all of k.
+// Up to kPanelRows weight rows (FloatPanel::rows for those) by all of k.
 struct WeightRows {
   const BlockFormat* format;
   const uint8_t* data;
@@ -53,10 +53,13 @@ struct WeightRows {
 
 inline constexpr int kPanelRows = 32;
 
-// Float weights by many tokens: dot_rows (kernels.h) for fewer, with the same bits.
+// Float weights by many tokens: dot_rows (kernels.h) for fewer, with the same bits. One that is for
+// any number of tokens may have bits of its own, which depend on nothing but the token and the row.
 struct FloatPanel {
+  const char* name;
   int64_t tile_tokens;  // that are packed together
-  int64_t from;         // tokens from which on it is the faster one
+  int64_t from;         // tokens from which on it is the faster one; 1: the only one
+  int64_t rows;         // at most that multiply() takes, a multiple of kPanelRows
   int64_t (*packed_bytes)(int64_t num_tokens, int64_t k);
   // Tokens tile * tile_tokens and following; `to` (64-byte aligned) holds all of them.
   void (*pack)(const float* x, int64_t stride, int64_t num_tokens, int64_t k, int64_t tile,
@@ -83,8 +86,10 @@ struct MatMulKernels {
   const TokenLayout* (*token_layout)(DType type, int group);
   // 32 or 256: what activations are quantized in for rows of k elements.
   int (*activation_group)(const BlockFormat& format, int64_t k);
-  const FloatPanel* float_panel;  // null where there is none
+  const FloatPanel* (*float_panel)(DType type);  // null where there is none
 
+  // For float weights and so many tokens; null: dot_rows.
+  const FloatPanel* float_panel_of(DType type, int64_t num_tokens) const;
   std::string describe(DType type, int64_t num_tokens) const;
 };
 

@@ -12,7 +12,7 @@ const MatMulKernels* neon_matmul_kernels() {
       .panel_from = [](DType) { return int64_t{4}; },
       .token_layout = [](DType, int) -> const TokenLayout* { return nullptr; },
       .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
-      .float_panel = nullptr,
+      .float_panel = [](DType) -> const FloatPanel* { return nullptr; },
   };
   return &kernels;
 }

@@ -444,7 +444,11 @@ const MatMulKernels* amx_matmul_kernels() {
           [](const BlockFormat& format, int64_t k) {
             return format.type == DType::kQ8_0 && k % 256 == 0 ? 256 : block_group(format);
           },
-      .float_panel = avx512::float_panel(),
+      .float_panel =
+          [](DType type) {
+            static const bool has_tiles = has_bf16_tiles();
+            return has_tiles && type == DType::kBF16 ? amx::bf16_panel() : avx512::float_panel();
+          },
   };
   return &kernels;
 }

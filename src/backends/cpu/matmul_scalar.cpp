@@ -67,7 +67,7 @@ const MatMulKernels* scalar_matmul_kernels() {
       .panel_from = [](DType) { return int64_t{1} << 40; },
       .token_layout = [](DType, int) -> const TokenLayout* { return nullptr; },
       .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
-      .float_panel = nullptr,
+      .float_panel = [](DType) -> const FloatPanel* { return nullptr; },
   };
   return &kernels;
 }

@@ -451,6 +451,11 @@ TEST(MatMulKernels, Q8_0ByStretchesIsCloseToTheExactProduct) {
   EXPECT_LT(by_256, 1.5 * by_32);
 }
 
+// Products that sum up in an order of their own, and split activations.
+bool by_bf16_tiles(Isa isa, DType type) {
+  return isa == Isa::kAmx && type == DType::kBF16 && has_bf16_tiles();
+}
+
 // Float weights: the panel's order of summation is that of single rows, at any k.
 TEST(MatMulOp, FloatWeightsGiveTheSameBits) {
   for (const DType type : {DType::kF32, DType::kF16, DType::kBF16}) {
@@ -468,6 +473,7 @@ TEST(MatMulOp, FloatWeightsGiveTheSameBits) {
         const std::vector<float> expected =
             run_op(Isa::kScalar, 1, true, tokens, weights, types, rows, bias, x, k);
         for (Isa isa : fast_isas()) {
+          if (by_bf16_tiles(isa, type)) continue;
           EXPECT_EQ(count_different(run_op(isa, 1, true, tokens, weights, types, rows, bias, x, k),
                                     expected),
                     0)
@@ -475,6 +481,65 @@ TEST(MatMulOp, FloatWeightsGiveTheSameBits) {
         }
       }
     }
+  }
+}
+
+// BF16 weights by tiles: as close to the exact product as halves of activations and sums of floats
+// let them be, and the same bits alone, in any batch and on any number of threads.
+TEST(MatMulOp, Bf16TilesAreCloseAndKeepTheirBits) {
+  if (!has_bf16_tiles()) GTEST_SKIP() << "no AMX-BF16";
+  const DType type = DType::kBF16;
+  const std::vector<int64_t> rows = {1, 15, 650};
+  const std::vector<DType> types(rows.size(), type);
+  const std::vector<float> bias = random_floats(15, 61);
+  int64_t total = 0;
+  for (const int64_t n : rows) total += n;
+  for (const int64_t k : {1, 31, 32, 33, 100, 640, 2100}) {
+    std::vector<Bytes> weights;
+    std::vector<float> decoded;
+    for (const int64_t n : rows) {
+      weights.push_back(
+          random_blocks(*find_block_format(type), n, k, static_cast<uint32_t>(60 + n + k)));
+      decoded.resize(decoded.size() + static_cast<size_t>(n * k));
+      find_block_format(type)->decode(weights.back().data(),
+                                      decoded.data() + decoded.size() - n * k, n * k);
+    }
+    constexpr int64_t kMost = 71;
+    const std::vector<float> x = random_floats(static_cast<size_t>(kMost * k), 62);
+    const auto run = [&](int threads, bool accumulate, int64_t tokens,
+                         const std::vector<float>& of) {
+      return run_op(Isa::kAmx, threads, accumulate, tokens, weights, types, rows, bias, of, k);
+    };
+    const std::vector<float> all = run(1, false, kMost, x);
+    for (int64_t t = 0; t < kMost; t += 7) {
+      for (int64_t r = 0; r < total; ++r) {
+        double exact = r > 0 && r < 16 ? double{bias[static_cast<size_t>(r - 1)]} : 0.0;
+        double size = std::fabs(exact);
+        for (int64_t i = 0; i < k; ++i) {
+          const double product =
+              double{decoded[static_cast<size_t>(r * k + i)]} * x[static_cast<size_t>(t * k + i)];
+          exact += product;
+          size += std::fabs(product);
+        }
+        const double bound = size * (0x1p-17 + static_cast<double>(k / 16 + 40) * 0x1p-24) + 1e-36;
+        EXPECT_NEAR(all[static_cast<size_t>(t * total + r)], exact, bound)
+            << "k " << k << ", token " << t << ", row " << r;
+      }
+    }
+    for (const int64_t tokens : {1, 2, 7, 15, 16, 17, 31, 32, 33, 64, 71}) {
+      for (const int64_t first : {int64_t{0}, kMost - tokens}) {
+        const std::vector<float> some(x.begin() + first * k, x.begin() + (first + tokens) * k);
+        EXPECT_EQ(
+            count_different(run(1, false, tokens, some),
+                            {all.begin() + first * total, all.begin() + (first + tokens) * total}),
+            0)
+            << "k " << k << ", tokens " << tokens << " from " << first;
+      }
+    }
+    EXPECT_EQ(count_different(run(3, true, kMost, x), run(1, true, kMost, x)), 0) << "k " << k;
+    const std::vector<float> one(x.begin(), x.begin() + k);
+    const std::vector<float> added = run(2, true, 1, one), many = run(1, true, kMost, x);
+    EXPECT_EQ(count_different(added, {many.begin(), many.begin() + total}), 0) << "k " << k;
   }
 }
 

@@ -237,8 +237,10 @@ void multiply(const WeightRows& weights, const std::byte* packed, int64_t num_to
 
 const FloatPanel* float_panel() {
   static constexpr FloatPanel panel = {
+      .name = "float panel",
       .tile_tokens = kTileTokens,
       .from = 5,
+      .rows = kPanelRows,
       .packed_bytes =
           [](int64_t num_tokens, int64_t k) {
             return 4 * num_tiles_of(num_tokens) * tile_floats(k) * int64_t{sizeof(float)};

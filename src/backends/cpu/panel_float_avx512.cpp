@@ -244,8 +244,10 @@ void multiply(const WeightRows& weights, const float* packed, int64_t num_tokens
 
 const FloatPanel* float_panel() {
   static constexpr FloatPanel panel = {
+      .name = "float panel",
       .tile_tokens = kTileTokens,
       .from = 5,
+      .rows = kPanelRows,
       .packed_bytes =
           [](int64_t num_tokens, int64_t k) {
             if (num_tokens < kPanelFrom) return some_tokens_bytes(num_tokens, k);

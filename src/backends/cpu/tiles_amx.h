@@ -9,11 +9,19 @@ namespace realm::cpu::amx {
 
 #define REALM_TILE_INLINE static inline __attribute__((always_inline))
 
-// Tiles 0..3 hold sums, 4 and 5 weights, 6 and 7 tokens; products are over `k` bytes of a row (64
-// for bfloat16). Tiles are released when it goes, so that the kernel has no state of them to save.
+// Tiles 0..3 hold sums, 4 and 5 weights, 6 and 7 tokens.
+struct TileShape {
+  int row_bytes = 64;            // of weights that a product sums over; bfloat16 are two bytes
+  int columns = 16;              // tokens
+  int first_rows = 16;           // of tile 4, and so of the sums 0 and 2
+  int second_rows = first_rows;  // of tile 5, and so of the sums 1 and 3
+};
+
+// Tiles are released when it goes, so that the kernel has no state of them to save.
 class TileSession {
  public:
-  explicit TileSession(int k) {
+  explicit TileSession(int row_bytes) : TileSession(TileShape{.row_bytes = row_bytes}) {}
+  explicit TileSession(const TileShape& shape) {
     struct alignas(64) Config {
       uint8_t palette, start_row, reserved[14];
       uint16_t row_bytes[16];
@@ -22,8 +30,11 @@ class TileSession {
     memset(&config, 0, sizeof(config));
     config.palette = 1;
     for (int i = 0; i < 8; ++i) {
-      config.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? k : 64);
-      config.rows[i] = static_cast<uint8_t>(i >= 6 ? k / 4 : 16);
+      const bool weights = i == 4 || i == 5;
+      config.row_bytes[i] = static_cast<uint16_t>(weights ? shape.row_bytes : 4 * shape.columns);
+      config.rows[i] = static_cast<uint8_t>(i >= 6       ? shape.row_bytes / 4
+                                            : i % 2 == 0 ? shape.first_rows
+                                                         : shape.second_rows);
     }
     asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
   }
