@@ -20,7 +20,7 @@ namespace realm {
 // running maximum is updated by the block's, sums of weights are kept by position mod 16, and the
 // weighted values are added in order. Blocks are gathered into splits of kAttentionSplit positions,
 // and the splits are merged in order. So the result does not depend on how a prompt was cut into
-// steps, nor on who computed which split.
+// steps, nor on who computed which split. (Tiles of bfloat16, attention_amx.cpp, keep only that.)
 //
 // What lies in a page past a sequence's last position never reaches a result, whatever it is.
 struct Attention {

@@ -143,6 +143,34 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                                            .kv_heads = 1,
                                            .k_dim = 128,
                                            .v_dim = 128});
+  // So many heads that the CPU may work otherwise.
+  for (const DType cache : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    const std::string name = find_block_format(cache)->name;
+    add(name + " 32 heads for two",
+        {.runs = {{100, 1}, {0, 33}, {7, 1}, {kAttentionSplit - 3, 6}, {64, 5}},
+         .heads = 32,
+         .kv_heads = 2,
+         .k_dim = 128,
+         .v_dim = 128,
+         .cache = cache});
+  }
+  add("17 heads for one, odd sizes, window, cap, sinks, slopes, strided q", {.runs = {{130, 9}},
+                                                                             .heads = 17,
+                                                                             .kv_heads = 1,
+                                                                             .k_dim = 140,
+                                                                             .v_dim = 116,
+                                                                             .cache = DType::kF16,
+                                                                             .soft_cap = 30.0f,
+                                                                             .window = 70,
+                                                                             .sinks = true,
+                                                                             .slopes = true,
+                                                                             .q_gap = 64});
+  add("32 heads for one, both ways within reach", {.runs = {{0, 150}, {0, 5}},
+                                                   .heads = 32,
+                                                   .kv_heads = 1,
+                                                   .k_dim = 72,
+                                                   .v_dim = 72,
+                                                   .reach = 40});
   add("one token of 300 sequences",
       {.runs = std::vector<Run>(300, Run{40, 1}), .heads = 2, .kv_heads = 1});
   add("one token of one long sequence", {.runs = {{9000, 1}}, .heads = 4, .kv_heads = 1});

@@ -21,13 +21,6 @@ CacheType cache_type_of(DType dtype) {
   }
 }
 
-// Rows (tokens times heads) that share one widening of the cache: enough that it costs little, few
-// enough that queries and sums of the rows stay in half a second-level cache.
-int64_t rows_of_tile(int64_t k_dim, int64_t v_dim) {
-  constexpr int64_t kMaxRows = 96, kFloats = 64 * 1024;
-  return std::clamp<int64_t>(kFloats / (k_dim + attention_row_floats(v_dim)), 1, kMaxRows);
-}
-
 // Consecutive tokens of one sequence and heads of one KV head.
 struct Piece {
   int32_t sequence, first_token, num_tokens;
@@ -38,9 +31,9 @@ struct Piece {
 
 class Plan {
  public:
-  explicit Plan(const Attention& op) : op_(op) {
+  Plan(const Attention& op, const AttentionKernels& kernels) : op_(op), kernels_(kernels) {
     const int32_t heads_per_kv = static_cast<int32_t>(op.q.dim(1) / op.k_cache.dim(1));
-    const int64_t rows = rows_of_tile(op.q.dim(2), op.v_cache.dim(3));
+    const int64_t rows = kernels.tile_rows(op.q.dim(2), op.v_cache.dim(3));
     const int32_t chunks = static_cast<int32_t>((heads_per_kv + rows - 1) / rows);
     const int32_t chunk_heads = (heads_per_kv + chunks - 1) / chunks;
     const int32_t tokens = std::max(1, static_cast<int32_t>(rows) / chunk_heads);
@@ -103,16 +96,19 @@ class Plan {
   }
 
   int64_t state_floats(const Piece& piece) const {
-    return int64_t{piece.num_tokens} * piece.num_heads * attention_row_floats(op_.v_cache.dim(3));
+    return aligned(kernels_.state_floats(rows(piece), op_.v_cache.dim(3)));
   }
   int64_t scratch_floats(const Piece& piece) const {
-    return attention_scratch_floats(int64_t{piece.num_tokens} * piece.num_heads, op_.q.dim(2),
-                                    op_.v_cache.dim(3));
+    return aligned(kernels_.scratch_floats(rows(piece), op_.q.dim(2), op_.v_cache.dim(3)));
   }
 
   std::vector<Piece> pieces;
 
  private:
+  static int64_t rows(const Piece& piece) { return int64_t{piece.num_tokens} * piece.num_heads; }
+  // Floats up to the next multiple of 64 bytes.
+  static int64_t aligned(int64_t floats) { return (floats + 15) / 16 * 16; }
+
   void add_tile(int32_t sequence, int32_t token, int32_t count, int32_t head, int32_t num_heads) {
     const int32_t* positions = op_.positions.as<const int32_t>() + token;
     int64_t oldest = op_.window > 0 ? std::max<int64_t>(0, positions[0] - op_.window + 1) : 0;
@@ -132,10 +128,11 @@ class Plan {
   }
 
   const Attention& op_;
+  const AttentionKernels& kernels_;
 };
 
 // Every tile by one thread, from its first split to its output.
-void run_tiles(Context& context, const Plan& plan) {
+void run_tiles(Context& context, const AttentionKernels& kernels, const Plan& plan) {
   context.pool.parallel_for(static_cast<int64_t>(plan.pieces.size()), [&](int64_t i, int thread) {
     const Piece& piece = plan.pieces[static_cast<size_t>(i)];
     const AttentionTile tile = plan.tile(piece);
@@ -143,17 +140,17 @@ void run_tiles(Context& context, const Plan& plan) {
     auto* memory = reinterpret_cast<float*>(
         context.thread_scratch(thread, static_cast<size_t>(scratch + 2 * state) * sizeof(float)));
     float* total = memory + scratch;
-    context.kernels.attention_split(tile, piece.first_split, memory, total);
+    kernels.split(tile, piece.first_split, memory, total);
     for (int32_t s = 1; s < piece.num_splits; ++s) {
-      context.kernels.attention_split(tile, piece.first_split + s, memory, total + state);
-      context.kernels.attention_merge(tile, total + state, total);
+      kernels.split(tile, piece.first_split + s, memory, total + state);
+      kernels.merge(tile, total + state, total);
     }
-    context.kernels.attention_finish(tile, total);
+    kernels.finish(tile, total);
   });
 }
 
 // Every split of every tile by whichever thread is free, then the merging.
-void run_splits(Context& context, Plan& plan) {
+void run_splits(Context& context, const AttentionKernels& kernels, Plan& plan) {
   struct Part {
     uint32_t piece;
     int32_t split;
@@ -172,24 +169,28 @@ void run_splits(Context& context, Plan& plan) {
     const Piece& piece = plan.pieces[part.piece];
     auto* scratch = reinterpret_cast<float*>(context.thread_scratch(
         thread, static_cast<size_t>(plan.scratch_floats(piece)) * sizeof(float)));
-    context.kernels.attention_split(plan.tile(piece), piece.first_split + part.split, scratch,
-                                    states + piece.state + part.split * plan.state_floats(piece));
+    kernels.split(plan.tile(piece), piece.first_split + part.split, scratch,
+                  states + piece.state + part.split * plan.state_floats(piece));
   });
   context.pool.parallel_for(static_cast<int64_t>(plan.pieces.size()), [&](int64_t i, int) {
     const Piece& piece = plan.pieces[static_cast<size_t>(i)];
     const AttentionTile tile = plan.tile(piece);
     float* total = states + piece.state;
     for (int32_t s = 1; s < piece.num_splits; ++s) {
-      context.kernels.attention_merge(tile, total + s * plan.state_floats(piece), total);
+      kernels.merge(tile, total + s * plan.state_floats(piece), total);
     }
-    context.kernels.attention_finish(tile, total);
+    kernels.finish(tile, total);
   });
 }
 
 }  // namespace
 
 Status run(Context& context, const Attention& op) {
-  Plan plan(op);
+  const bool many_heads =
+      attention_has_many_heads(op.q.dim(1) / op.k_cache.dim(1), op.q.dim(2), op.v_cache.dim(3));
+  const AttentionKernels& kernels =
+      many_heads ? context.kernels.attention_many_heads : context.kernels.attention;
+  Plan plan(op, kernels);
   int64_t most_splits = 0;
   for (const Piece& piece : plan.pieces) {
     most_splits = std::max<int64_t>(most_splits, piece.num_splits);
@@ -197,9 +198,9 @@ Status run(Context& context, const Attention& op) {
   const int64_t threads = context.pool.num_threads();
   const bool few = static_cast<int64_t>(plan.pieces.size()) < 8 * threads;
   if (threads > 1 && few && most_splits > 1) {
-    run_splits(context, plan);
+    run_splits(context, kernels, plan);
   } else {
-    run_tiles(context, plan);
+    run_tiles(context, kernels, plan);
   }
   return {};
 }

@@ -25,21 +25,6 @@ constexpr int kAccumulators = 24, kTileRows = 12;
 constexpr int kAccumulators = 6, kTileRows = 6;
 #endif
 
-// 2^x for x <= 0, to about 1 ulp, exactly 1 at 0; what is below 2^-100 counts as that.
-REALM_INLINE Vec exp2_negative(Vec x) {
-  x = max(splat(-100.0f), x);            // in this order a NaN stays one
-  const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec t = add(x, magic);
-  const Vec r = sub(x, sub(t, magic));
-  Vec p = splat(0x1.5bba0cp-10f);
-  p = fma(p, r, splat(0x1.3cea88p-7f));
-  p = fma(p, r, splat(0x1.c6b752p-5f));
-  p = fma(p, r, splat(0x1.ebf9bcp-3f));
-  p = fma(p, r, splat(0x1.62e42ap-1f));
-  p = fma(p, r, splat(1.0f));
-  return times_exp2(p, t);
-}
-
 // A row's state over a split: kLanes partial sums of weights, the weighted sum of values, the
 // largest score. `row_floats` apart.
 REALM_INLINE float* sums_of(float* row) {
@@ -354,6 +339,20 @@ void attend_split(const AttentionTile& tile, int64_t split, float* scratch, floa
   }
 }
 
+int64_t attention_tile_rows(int64_t k_dim, int64_t v_dim) {
+  constexpr int64_t kMostRows = 96, kFloats = 64 * 1024;
+  const int64_t fit = kFloats / (k_dim + attention_row_floats(v_dim));
+  return fit > kMostRows ? kMostRows : fit < 1 ? 1 : fit;
+}
+
+int64_t attention_state_floats(int64_t rows, int64_t v_dim) {
+  return rows * attention_row_floats(v_dim);
+}
+
+int64_t attention_scratch_floats(int64_t rows, int64_t k_dim, int64_t v_dim) {
+  return 32 * (k_dim + attention_padded(v_dim)) + rows * k_dim;
+}
+
 void attention_split(const AttentionTile& tile, int64_t split, float* scratch, float* state) {
   switch (tile.cache_type) {
     case CacheType::kF32:
@@ -405,6 +404,10 @@ void attention_finish(const AttentionTile& tile, float* state) {
     }
   }
 }
+
+constexpr AttentionKernels kAttentionKernels = {attention_tile_rows,      attention_state_floats,
+                                                attention_scratch_floats, attention_split,
+                                                attention_merge,          attention_finish};
 
 }  // namespace
 }  // namespace realm::cpu::REALM_ISA

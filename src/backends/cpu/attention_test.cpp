@@ -4,6 +4,8 @@
 
 #include <cstring>
 #include <random>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
@@ -11,42 +13,54 @@
 namespace realm::cpu {
 namespace {
 
-constexpr int64_t kHeads = 6, kKvHeads = 2, kKeyDim = 96, kValueDim = 64;
+constexpr int64_t kKvHeads = 2;
+
+struct Shape {
+  int64_t heads, k_dim, v_dim;
+};
+// Few heads of a KV head, and so many that the processor may work otherwise (kernels.h).
+constexpr Shape kShapes[] = {{6, 96, 64}, {34, 160, 96}};
+static_assert(!attention_has_many_heads(6 / kKvHeads, 96, 64));
+static_assert(attention_has_many_heads(34 / kKvHeads, 160, 96));
 
 // One sequence's cache, filled from a seed up to `length`; whatever lies past it, and in pages of
 // nobody, is `rest` in every byte.
 class Cache {
  public:
-  Cache(DType dtype, int64_t length, std::byte rest) : dtype_(dtype), length_(length) {
+  Cache(const Shape& shape, DType dtype, int64_t length, std::byte rest)
+      : shape_(shape), dtype_(dtype), length_(length) {
     const auto pages = static_cast<int32_t>((length + kPageTokens - 1) / kPageTokens);
     for (int32_t p = 0; p < pages; ++p) table_.push_back(2 * (pages - 1 - p) + 1);
-    k_ = fill(kKeyDim, rest, 1);
-    v_ = fill(kValueDim, rest, 2);
+    k_ = fill(shape_.k_dim, rest, 1);
+    v_ = fill(shape_.v_dim, rest, 2);
     std::mt19937 random(3);
     std::normal_distribution<float> normal;
-    q_.resize(static_cast<size_t>(length * kHeads * kKeyDim));
+    q_.resize(static_cast<size_t>(length * shape_.heads * shape_.k_dim));
     for (float& x : q_) x = normal(random);
   }
 
   // The outputs of tokens [first, first + count), as one run of the op.
   std::vector<float> attend(CpuBackend& backend, int64_t first, int64_t count, int64_t window) {
-    std::vector<float> out(static_cast<size_t>(count * kHeads * kValueDim));
+    std::vector<float> out(static_cast<size_t>(count * shape_.heads * shape_.v_dim));
     std::vector<int32_t> positions, seq_start = {0, static_cast<int32_t>(count)};
     for (int64_t t = 0; t < count; ++t) positions.push_back(static_cast<int32_t>(first + t));
-    std::vector<float> slopes = {0.5f, 0.25f, 0.125f, 0.0f, 0.01f, 0.001f};
+    const float some[] = {0.5f, 0.25f, 0.125f, 0.0f, 0.01f, 0.001f};
+    std::vector<float> slopes;
+    for (int64_t h = 0; h < shape_.heads; ++h) slopes.push_back(some[h % 6]);
     const auto pages = static_cast<int64_t>(table_.size());
-    const std::vector<Op> ops = {Attention{
-        .q = make_view(q_.data() + first * kHeads * kKeyDim, DType::kF32, {count, kHeads, kKeyDim}),
-        .k_cache = view(k_, kKeyDim),
-        .v_cache = view(v_, kValueDim),
-        .positions = make_view(positions.data(), DType::kI32, {count}),
-        .seq_start = make_view(seq_start.data(), DType::kI32, {2}),
-        .page_table = make_view(table_.data(), DType::kI32, {1, pages}),
-        .sinks = {},
-        .slopes = make_view(slopes.data(), DType::kF32, {kHeads}),
-        .out = make_view(out.data(), DType::kF32, {count, kHeads, kValueDim}),
-        .scale = 0.1f,
-        .window = window}};
+    const std::vector<Op> ops = {
+        Attention{.q = make_view(q_.data() + first * shape_.heads * shape_.k_dim, DType::kF32,
+                                 {count, shape_.heads, shape_.k_dim}),
+                  .k_cache = view(k_, shape_.k_dim),
+                  .v_cache = view(v_, shape_.v_dim),
+                  .positions = make_view(positions.data(), DType::kI32, {count}),
+                  .seq_start = make_view(seq_start.data(), DType::kI32, {2}),
+                  .page_table = make_view(table_.data(), DType::kI32, {1, pages}),
+                  .sinks = {},
+                  .slopes = make_view(slopes.data(), DType::kF32, {shape_.heads}),
+                  .out = make_view(out.data(), DType::kF32, {count, shape_.heads, shape_.v_dim}),
+                  .scale = 0.1f,
+                  .window = window}};
     EXPECT_TRUE(check_op(ops[0]).ok());
     EXPECT_TRUE(backend.run(ops).ok());
     return out;
@@ -76,6 +90,7 @@ class Cache {
     return bytes;
   }
 
+  Shape shape_;
   DType dtype_;
   int64_t length_;
   std::vector<int32_t> table_;
@@ -89,15 +104,28 @@ void expect_same_bits(const std::vector<float>& a, const std::vector<float>& b,
   EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size() * sizeof(float)), 0) << what;
 }
 
+std::vector<std::pair<Shape, DType>> shapes_and_types() {
+  std::vector<std::pair<Shape, DType>> all;
+  for (const Shape& shape : kShapes) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+      all.emplace_back(shape, dtype);
+    }
+  }
+  return all;
+}
+
+std::string name_of(const Shape& shape, DType dtype) {
+  return std::to_string(shape.heads) + " heads, " + find_block_format(dtype)->name;
+}
+
 TEST(Attention, AnyCutAndAnyThreadsGiveTheSameBits) {
   const int64_t length = 2 * kAttentionSplit + 77, first = length - 150;
   auto one = CpuBackend::create({.num_threads = 1}).value();
   auto three = CpuBackend::create({.num_threads = 3}).value();
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
-    Cache cache(dtype, length, std::byte{0});
+  for (const auto& [shape, dtype] : shapes_and_types()) {
+    Cache cache(shape, dtype, length, std::byte{0});
     for (const int64_t window : {int64_t{0}, int64_t{1100}, int64_t{50}}) {
-      const std::string name =
-          std::string(find_block_format(dtype)->name) + ", window " + std::to_string(window);
+      const std::string name = name_of(shape, dtype) + ", window " + std::to_string(window);
       const std::vector<float> whole = cache.attend(*one, first, 150, window);
       expect_same_bits(whole, cache.attend(*three, first, 150, window), name + ", three threads");
       for (const int64_t step : {int64_t{1}, int64_t{7}, int64_t{64}}) {
@@ -115,14 +143,13 @@ TEST(Attention, AnyCutAndAnyThreadsGiveTheSameBits) {
 // Pages go from one tenant to the next uncleared; this is why that is safe.
 TEST(Attention, WhatLiesPastTheEndNeverCounts) {
   auto backend = CpuBackend::create({.num_threads = 2}).value();
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+  for (const auto& [shape, dtype] : shapes_and_types()) {
     for (const int64_t length : {int64_t{1}, int64_t{40}, kAttentionSplit + 33}) {
-      Cache clean(dtype, length, std::byte{0});
-      Cache dirty(dtype, length, std::byte{0xff});  // every float and half is a NaN
+      Cache clean(shape, dtype, length, std::byte{0});
+      Cache dirty(shape, dtype, length, std::byte{0xff});  // every float and half is a NaN
       const int64_t count = std::min<int64_t>(length, 20);
       expect_same_bits(clean.attend(*backend, length - count, count, 0),
-                       dirty.attend(*backend, length - count, count, 0),
-                       find_block_format(dtype)->name);
+                       dirty.attend(*backend, length - count, count, 0), name_of(shape, dtype));
     }
   }
 }

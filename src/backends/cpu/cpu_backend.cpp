@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "backends/cpu/attention_amx.h"
 #include "base/check.h"
 #include "formats/quant/quant_table.h"
 
@@ -12,10 +13,27 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 
+#if defined(__x86_64__)
+// Attention of many heads by tiles, the rest by AVX-512.
+const Kernels& amx_kernels() {
+  static const Kernels kernels = [] {
+    Kernels k = *avx512_kernels();
+    k.attention_many_heads.tile_rows = amx::tile_rows;
+    k.attention_many_heads.state_floats = amx::state_floats;
+    k.attention_many_heads.scratch_floats = amx::scratch_floats;
+    k.attention_many_heads.split = amx::attention_split;
+    return k;
+  }();
+  return kernels;
+}
+#endif
+
 const Kernels& kernels_of(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::kAmx:  // tiles serve matrix products only
+    case Isa::kAmx:
+      if (has_bf16_tiles()) return amx_kernels();
+      [[fallthrough]];
     case Isa::kAvx512:
       return *avx512_kernels();
     case Isa::kAvx2:

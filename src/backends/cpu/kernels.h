@@ -46,8 +46,11 @@ static constexpr int64_t attention_padded(int64_t dim) {
 static constexpr int64_t attention_row_floats(int64_t v_dim) {
   return attention_padded(v_dim) + 32;
 }
-static constexpr int64_t attention_scratch_floats(int64_t rows, int64_t k_dim, int64_t v_dim) {
-  return 32 * (k_dim + attention_padded(v_dim)) + rows * k_dim;
+// Whether the query heads of one KV head make so much work of each cached element that packing it
+// for tiles pays even for a single token. Not a matter of the tokens, whose bits must not depend on
+// how many come together.
+static constexpr bool attention_has_many_heads(int64_t heads, int64_t k_dim, int64_t v_dim) {
+  return heads >= 16 && heads * (k_dim + v_dim) >= 4096;
 }
 // The first position that a token of the tile attends to; below 0: its text's first.
 static constexpr int64_t attention_oldest(const AttentionTile& tile, int64_t token) {
@@ -86,6 +89,22 @@ struct RowKernels {
                   bool accumulate, float* out, int64_t n);
 };
 
+// Memory handed in is aligned to 64 bytes.
+struct AttentionKernels {
+  // Rows (tokens times heads) that share one widening of the cache: enough that it costs little,
+  // few enough that queries and sums of the rows stay in a part of the second-level cache.
+  int64_t (*tile_rows)(int64_t k_dim, int64_t v_dim);
+  // Floats of the state of a tile's rows and of what a split works on.
+  int64_t (*state_floats)(int64_t rows, int64_t v_dim);
+  int64_t (*scratch_floats)(int64_t rows, int64_t k_dim, int64_t v_dim);
+  // Attention over one split of the positions: sets the state of the tile's rows.
+  void (*split)(const AttentionTile& tile, int64_t split, float* scratch, float* state);
+  // Adds a later split's state to that of the ones before.
+  void (*merge)(const AttentionTile& tile, const float* split_state, float* state);
+  // The outputs from the state over all splits.
+  void (*finish)(const AttentionTile& tile, float* state);
+};
+
 struct Kernels {
   void (*rms_norm)(const float* x, const float* weight, float* out, int64_t n, float eps);
   // table: n_rot/2 cosines, then n_rot/2 sines.
@@ -97,12 +116,8 @@ struct Kernels {
   void (*to_f16)(const float* x, uint16_t* out, int64_t n);
   // Q8_0 blocks, the bytes that the format table's encoder writes; n a multiple of 32.
   void (*to_q8_0)(const float* x, uint8_t* out, int64_t n);
-  // Attention over one split of the positions: sets the state of the tile's rows.
-  void (*attention_split)(const AttentionTile& tile, int64_t split, float* scratch, float* state);
-  // Adds a later split's state to that of the ones before.
-  void (*attention_merge)(const AttentionTile& tile, const float* split_state, float* state);
-  // The outputs from the state over all splits.
-  void (*attention_finish)(const AttentionTile& tile, float* state);
+  AttentionKernels attention;
+  AttentionKernels attention_many_heads;  // where attention_has_many_heads; may be the same
   // out[t * out_stride + r] = dot(x row t, weight row r) for 16 or fewer weight rows.
   void (*dot_rows)(FloatType type, const uint8_t* weight, int64_t row_bytes, int num_rows,
                    const float* x, int64_t x_stride, int64_t num_tokens, int64_t k, float* out,

@@ -8,9 +8,9 @@ namespace realm::cpu {
 
 const Kernels* avx512_kernels() {
   using namespace avx512;
-  static const Kernels kernels = {rms_norm,         rope,     gated_activation, add_rows,
-                                  to_f16,           to_q8_0,  attention_split,  attention_merge,
-                                  attention_finish, dot_rows, quantize_row,     kRowKernels};
+  static const Kernels kernels = {rms_norm, rope,         gated_activation,  add_rows,
+                                  to_f16,   to_q8_0,      kAttentionKernels, kAttentionKernels,
+                                  dot_rows, quantize_row, kRowKernels};
   return &kernels;
 }
 

@@ -603,6 +603,21 @@ REALM_INLINE Vec exp(Vec x) {
   return mul(p, exp2_int(n));
 }
 
+// 2^x for x <= 0, to about 1 ulp, exactly 1 at 0; what is below 2^-100 counts as that.
+REALM_INLINE Vec exp2_negative(Vec x) {
+  x = max(splat(-100.0f), x);            // in this order a NaN stays one
+  const Vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec t = add(x, magic);
+  const Vec r = sub(x, sub(t, magic));
+  Vec p = splat(0x1.5bba0cp-10f);
+  p = fma(p, r, splat(0x1.3cea88p-7f));
+  p = fma(p, r, splat(0x1.c6b752p-5f));
+  p = fma(p, r, splat(0x1.ebf9bcp-3f));
+  p = fma(p, r, splat(0x1.62e42ap-1f));
+  p = fma(p, r, splat(1.0f));
+  return times_exp2(p, t);
+}
+
 REALM_INLINE Vec tanh(Vec x) {
   // 1 - 2 / (e^2x + 1)
   const Vec e = exp(add(x, x));

@@ -55,6 +55,11 @@ template <int kTile>
 REALM_TILE_INLINE void tile_store(void* to) {
   asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(int64_t{64}), "i"(kTile) : "memory");
 }
+// Rows `stride` bytes apart.
+template <int kTile>
+REALM_TILE_INLINE void tile_store_rows(void* to, int64_t stride) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(kTile) : "memory");
+}
 // sums += weights * tokens
 template <int kSums, int kWeights, int kTokens>
 REALM_TILE_INLINE void tile_multiply() {
