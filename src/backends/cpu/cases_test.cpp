@@ -1,11 +1,9 @@
 // The list of cases (ops/cases.h) on every instruction set and on several threads against the plain
 // reference: bit for bit, but for what tiles of bfloat16 do (panel_bf16_amx.cpp,
-// attention_amx.cpp) and products of Q8_0 on AMX (q8_stretch_amx.h).
+// attention_amx.cpp).
 #include "ops/cases.h"
 
 #include <gtest/gtest.h>
-
-#include <algorithm>
 
 #include "backends/cpu/cpu_backend.h"
 #include "ops/case_runner.h"
@@ -18,30 +16,24 @@ constexpr size_t kPieces = 8;
 class OpCases : public testing::TestWithParam<size_t> {};
 INSTANTIATE_TEST_SUITE_P(Piece, OpCases, testing::Range<size_t>(0, kPieces));
 
-// Of the root mean square. Tiles split floats into two bfloat16 (2^-16 of each, or less); Q8_0 by
-// stretches has activations of 8 bits as the reference, but quantized in larger groups.
+// Of the root mean square; tiles split floats into two bfloat16 (2^-16 of each, or less).
 double tolerance_of(const Op& op, Isa isa) {
-  const auto of_product = [&](const auto& product, int64_t k) {
-    double tolerance = 0;
+  const auto by_tiles = [&](const auto& product) {
+    bool bf16 = false;
     for (int p = 0; p < product.num_parts; ++p) {
-      const DType type = product.parts[p].weight.dtype;
-      if (type == DType::kBF16 && has_bf16_tiles()) tolerance = std::max(tolerance, 1e-4);
-      if (type == DType::kQ8_0 && k % 256 == 0) tolerance = 0.05;
+      bf16 = bf16 || product.parts[p].weight.dtype == DType::kBF16;
     }
-    return tolerance;
+    return bf16 && isa == Isa::kAmx && has_bf16_tiles();
   };
-  if (isa != Isa::kAmx) return 0;
-  if (const auto* attention = std::get_if<Attention>(&op)) {
-    const bool many_heads =
-        attention_has_many_heads(attention->q.dim(1) / attention->k_cache.dim(1),
-                                 attention->q.dim(2), attention->v_cache.dim(3));
-    return many_heads && has_bf16_tiles() ? 1e-4 : 0;
-  }
-  if (const auto* product = std::get_if<MatMul>(&op)) {
-    return of_product(*product, product->x.dim(1));
-  }
-  const auto* product = std::get_if<ExpertMatMul>(&op);
-  return product == nullptr ? 0 : of_product(*product, product->x.dim(2));
+  const auto* product = std::get_if<MatMul>(&op);
+  const auto* of_experts = std::get_if<ExpertMatMul>(&op);
+  const auto* attention = std::get_if<Attention>(&op);
+  const bool many_heads = attention != nullptr && isa == Isa::kAmx && has_bf16_tiles() &&
+                          attention_has_many_heads(attention->q.dim(1) / attention->k_cache.dim(1),
+                                                   attention->q.dim(2), attention->v_cache.dim(3));
+  const bool split = many_heads || (product != nullptr && by_tiles(*product)) ||
+                     (of_experts != nullptr && by_tiles(*of_experts));
+  return split ? 1e-4 : 0;
 }
 
 TEST_P(OpCases, EveryInstructionSetGivesTheReferencesBits) {

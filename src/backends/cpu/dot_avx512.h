@@ -79,40 +79,6 @@ REALM_KERNEL_INLINE __m512i reduce_16(const __m512i* p) {
   return _mm512_permutexvar_epi32(order, d);
 }
 
-// Eight registers of 16 dwords; the low and high halves of register i are of rows i and 8 + i. Lane
-// i of the result is the sum over row i's.
-REALM_KERNEL_INLINE __m512i reduce_halves(const __m512i* p) {
-  __m512i u[4], v[2];
-  for (int i = 0; i < 4; ++i) {
-    u[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(p[2 * i], p[2 * i + 1]),
-                            _mm512_unpackhi_epi32(p[2 * i], p[2 * i + 1]));
-  }
-  for (int i = 0; i < 2; ++i) {
-    v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(u[2 * i], u[2 * i + 1]),
-                            _mm512_unpackhi_epi64(u[2 * i], u[2 * i + 1]));
-  }
-  const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(v[0], v[1], 0x88),
-                                       _mm512_shuffle_i32x4(v[0], v[1], 0xdd));
-  return _mm512_shuffle_i64x2(sum, sum, 0xd8);
-}
-
-// 32 signed codes of each of sixteen rows from byte `at` on, with 128 added, and their products
-// with 32 activations: lane i is the sum over row i's.
-REALM_KERNEL_INLINE void load_biased(const RowGroup<16>& rows, int64_t at, __m512i* w) {
-  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    w[i] = _mm512_xor_si512(halves(load_32(rows.row[i] + at), load_32(rows.row[i + 8] + at)), sign);
-  }
-}
-REALM_KERNEL_INLINE __m512i sum_biased(const __m512i* w, const int8_t* x) {
-  const __m512i xs = _mm512_broadcast_i64x4(load_32(x));
-  __m512i p[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) p[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[i], xs);
-  return reduce_halves(p);
-}
-
 REALM_KERNEL_INLINE __m512i words_index(int a, int b, int c, int d) {
   // Eight 16-bit lanes of each.
   return halves(_mm256_setr_m128i(_mm_set1_epi16(static_cast<short>(a)),

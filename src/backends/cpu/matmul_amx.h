@@ -60,10 +60,6 @@ inline int64_t token_tiles(int64_t num_tokens) {
 }
 const TokenLayout* token_layout(bool super);
 
-// dot() of Q8_0 with activations in groups of 256 (q8_stretch_amx.h).
-void dot_q8(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
-            int64_t out_stride);
-
 // Of BF16 weights, where has_bf16_tiles().
 const FloatPanel* bf16_panel();
 

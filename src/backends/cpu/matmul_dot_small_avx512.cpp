@@ -36,6 +36,23 @@ REALM_KERNEL_INLINE __m512i reduce_fours(const __m512i* p) {
   return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
+// Eight registers of 16 dwords; the low and high halves of register i are of rows i and 8 + i. Lane
+// i of the result is the sum over row i's.
+REALM_KERNEL_INLINE __m512i reduce_halves(const __m512i* p) {
+  __m512i u[4], v[2];
+  for (int i = 0; i < 4; ++i) {
+    u[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(p[2 * i], p[2 * i + 1]),
+                            _mm512_unpackhi_epi32(p[2 * i], p[2 * i + 1]));
+  }
+  for (int i = 0; i < 2; ++i) {
+    v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(u[2 * i], u[2 * i + 1]),
+                            _mm512_unpackhi_epi64(u[2 * i], u[2 * i + 1]));
+  }
+  const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(v[0], v[1], 0x88),
+                                       _mm512_shuffle_i32x4(v[0], v[1], 0xdd));
+  return _mm512_shuffle_i64x2(sum, sum, 0xd8);
+}
+
 // A format: its block's bytes, what its codes are stored with added, and
 //   Scale, scale(p)       what is copied of a block's scale
 //   factors(scales)       of sixteen rows
@@ -55,9 +72,21 @@ struct HalfScale {
 struct Q8_0 : HalfScale {
   static constexpr int kBytes = 34, kOffset = 128;
   REALM_KERNEL_INLINE void load(const Rows& rows, int64_t at, __m512i* w) {
-    load_biased(rows, at + 2, w);
+    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const __m512i codes =
+          halves(load_32(rows.row[i] + at + 2), load_32(rows.row[i + 8] + at + 2));
+      w[i] = _mm512_xor_si512(codes, sign);
+    }
   }
-  REALM_KERNEL_INLINE __m512i sum(const __m512i* w, const int8_t* x) { return sum_biased(w, x); }
+  REALM_KERNEL_INLINE __m512i sum(const __m512i* w, const int8_t* x) {
+    const __m512i xs = _mm512_broadcast_i64x4(load_32(x));
+    __m512i p[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) p[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[i], xs);
+    return reduce_halves(p);
+  }
 };
 
 // Sixteen bytes of nibbles, elements 0 to 15 in the lower ones.

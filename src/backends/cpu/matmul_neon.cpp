@@ -10,8 +10,7 @@ const MatMulKernels* neon_matmul_kernels() {
       .panel = neon::panel,
       .scratch_bytes = neon::panel_scratch_bytes,
       .panel_from = [](DType) { return int64_t{4}; },
-      .token_layout = [](DType, int) -> const TokenLayout* { return nullptr; },
-      .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
+      .token_layout = [](DType) -> const TokenLayout* { return nullptr; },
       .float_panel = [](DType) -> const FloatPanel* { return nullptr; },
   };
   return &kernels;

@@ -223,9 +223,8 @@ void unpack_and_multiply(const WeightRows& weights, const Work& work, const RowP
         }
       }
       if (s < steps) {
-        unpack_super<F>(format, rows[s % work.row_tiles],
-                        s / work.row_tiles * bytes_of_block<F>(format), 4 * quarter,
-                        4 * quarter + 4, to);
+        unpack_super<F>(format, rows[s % work.row_tiles], s / work.row_tiles * format.block_bytes,
+                        4 * quarter, 4 * quarter + 4, to);
       }
     }
     if (!multiplies) continue;
@@ -348,10 +347,6 @@ void store_results(const Work& work, int num_rows, int64_t num_tokens, float* ou
   }
 }
 
-bool by_stretches(DType type, int group) {
-  return type == DType::kQ8_0 && group == 256;
-}
-
 template <typename F>
 struct Panel {
   static void run(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens,
@@ -384,7 +379,7 @@ struct Panel {
       const BlockFormat& format = *weights.format;
       for (int64_t block = 0; block < weights.k / 256; ++block) {
         for (int rt = 0; rt < work.row_tiles; ++rt) {
-          unpack_super<F>(format, rows[rt], block * bytes_of_block<F>(format), 0, kTile,
+          unpack_super<F>(format, rows[rt], block * format.block_bytes, 0, kTile,
                           memory->super[rt]);
         }
         multiply_super<kDigitsOf<F>, F::kSub, F::kHasMin>(work, block);
@@ -396,19 +391,8 @@ struct Panel {
 
 void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
            int64_t out_stride, uint8_t* scratch) {
-  if (by_stretches(weights.format->type, x.group)) {
-    return Panel<StretchQ8_0>::run(weights, x, num_tokens, out, out_stride, scratch);
-  }
   using Function = decltype(&panel);
   kernel_for<Function, Panel> (*weights.format)(weights, x, num_tokens, out, out_stride, scratch);
-}
-
-void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
-         int64_t out_stride, uint8_t* scratch) {
-  if (by_stretches(weights.format->type, x.group)) {
-    return dot_q8(weights, x, num_tokens, out, out_stride);
-  }
-  avx512::dot_gathering(weights, x, num_tokens, out, out_stride, scratch);
 }
 
 int64_t scratch_bytes(int64_t num_tokens) {
@@ -425,24 +409,22 @@ namespace realm::cpu {
 
 const MatMulKernels* amx_matmul_kernels() {
   static const MatMulKernels kernels = {
-      .dot = amx::dot,
+      .dot = avx512::dot_gathering,
       .panel = amx::panel,
       .scratch_bytes = amx::scratch_bytes,
       // Measured on Emerald Rapids: sixteen tokens cost a panel what one does. That is the time of
       // a pass of four tokens straight from the blocks and one of one or two, of two passes of
-      // four where blocks hold 32 nibbles, and of one pass where AVX-512 has no kernel for it or
-      // (from memory) of four tokens with Q8_0.
+      // four where blocks hold 32 nibbles, and of one pass where AVX-512 has no kernel for it.
       .panel_from =
           [](DType type) {
             if (!avx512::has_direct_dot(type)) return int64_t{4};
             if (avx512::has_codebook(type)) return int64_t{5};
             if (find_block_format(type)->block_elements == 256) return int64_t{6};
-            return type == DType::kQ8_0 ? int64_t{5} : int64_t{9};
+            return type == DType::kQ8_0 ? int64_t{7} : int64_t{9};
           },
-      .token_layout = [](DType, int group) { return amx::token_layout(group == 256); },
-      .activation_group =
-          [](const BlockFormat& format, int64_t k) {
-            return format.type == DType::kQ8_0 && k % 256 == 0 ? 256 : block_group(format);
+      .token_layout =
+          [](DType type) {
+            return amx::token_layout(find_block_format(type)->block_elements == 256);
           },
       .float_panel =
           [](DType type) {

@@ -8,7 +8,6 @@
 
 #include <type_traits>
 
-#include "backends/cpu/q8_stretch_amx.h"
 #include "backends/cpu/super_digits_amx.h"
 #include "backends/cpu/transpose_avx512.h"
 
@@ -56,63 +55,6 @@ REALM_INLINE void unpack_super(const BlockFormat& format, const RowPointers& row
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(to.mins[i]), words(F::mins(block)));
       to.dmin[i] = F::dmin(block);
     }
-  }
-}
-
-// ---- Q8_0 by 256 ----
-
-// What Panel<F> asks of a format with blocks of 256, for eight blocks.
-struct StretchQ8_0 {
-  static constexpr int kElements = 256, kBytes = kQ8StretchBytes, kSub = 32;
-  static constexpr bool kHasMin = false;
-};
-
-// The scales of two rows' eight blocks, row i's in the lower half; the rows' factors go to d.
-REALM_INLINE __m512i scales_of_two_rows(const uint8_t* first, const uint8_t* second, float* d) {
-  const __m256i block =
-      _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(kQ8Bytes));
-  const __m256i a = _mm256_i32gather_epi32(reinterpret_cast<const int*>(first), block, 1);
-  const __m256i b = _mm256_i32gather_epi32(reinterpret_cast<const int*>(second), block, 1);
-  const __m512 of = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(avx512::halves(a, b)));
-  __m512 largest = q8_larger(_mm512_setzero_ps(), of);
-  largest = _mm512_max_ps(largest, _mm512_shuffle_f32x4(largest, largest, 0xb1));
-  largest = _mm512_max_ps(largest, _mm512_permute_ps(largest, 0x4e));
-  largest = _mm512_max_ps(largest, _mm512_permute_ps(largest, 0xb1));
-  const __m512 factor = q8_factor(largest);
-  d[0] = _mm512_cvtss_f32(factor);
-  d[1] = _mm_cvtss_f32(_mm512_extractf32x4_ps(factor, 2));
-  // As mulhrs takes them: words times 2^7, so that a code times 2^8 gives the product itself.
-  return _mm512_slli_epi32(q8_scales(of, q8_inverse(largest)), 7);
-}
-
-REALM_INLINE void store_stretch(const uint8_t* blocks, __m512i scales, int row, SuperTile& to) {
-#pragma GCC unroll 4
-  for (int step = 0; step < 4; ++step) {
-    const uint8_t* pair = blocks + 2 * step * kQ8Bytes;
-    const __m512i codes =
-        avx512::halves(avx512::load_32(pair + 2), avx512::load_32(pair + kQ8Bytes + 2));
-    // Words of two scales; a dword's lower half holds one.
-    const int at = 4 * step;
-    const __m512i scale = spread_words(scales, at, at, at + 2, at + 2);
-    const __m512i even = _mm512_mulhrs_epi16(_mm512_slli_epi16(codes, 8), scale);
-    const __m512i odd = _mm512_mulhrs_epi16(_mm512_andnot_si512(low_bytes(), codes), scale);
-    store_bytes_of(even, odd, step, row, to);
-  }
-}
-
-// Rows [first, end), whose number is even.
-template <>
-inline __attribute__((always_inline)) void unpack_super<StretchQ8_0>(const BlockFormat&,
-                                                                     const RowPointers& rows,
-                                                                     int64_t at, int first, int end,
-                                                                     SuperTile& to) {
-  for (int i = first; i < end; i += 2) {
-    prefetch_ahead(rows, i, at, kQ8StretchBytes);
-    prefetch_ahead(rows, i + 1, at, kQ8StretchBytes);
-    const uint8_t *a = rows.row[i] + at, *b = rows.row[i + 1] + at;
-    const __m512i scales = scales_of_two_rows(a, b, to.d + i);
-    store_stretch(a, scales, i, to);
-    store_stretch(b, _mm512_shuffle_i64x2(scales, scales, 0x4e), i + 1, to);
   }
 }
 
