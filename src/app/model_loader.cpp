@@ -70,8 +70,10 @@ Error naming(const Error& error, const std::string& label) {
   return error.message.starts_with(label) ? error : error.at(label);
 }
 
-// Files and folders beside the one that is not there, of which one may have been meant.
-std::vector<std::string> models_beside(const std::filesystem::path& path) {
+// Files and folders beside the one that is not there, of which one may have been meant. Names are
+// compared, not paths: in a deep folder any two paths are alike.
+std::vector<std::string> models_beside(std::filesystem::path path) {
+  if (!path.has_filename()) path = path.parent_path();  // "folder/"
   const std::filesystem::path folder = path.parent_path();
   std::vector<std::string> names;
   std::error_code error;
@@ -79,10 +81,12 @@ std::vector<std::string> models_beside(const std::filesystem::path& path) {
        !error && entry != end; entry.increment(error)) {
     std::error_code ignored;
     if (entry->path().extension() == ".gguf" || entry->is_directory(ignored)) {
-      names.push_back((folder / entry->path().filename()).string());
+      names.push_back(entry->path().filename().string());
     }
   }
   std::sort(names.begin(), names.end());
+  names = nearest(path.filename().string(), names);
+  for (std::string& name : names) name = (folder / name).string();
   return names;
 }
 

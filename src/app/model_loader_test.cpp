@@ -76,11 +76,13 @@ TEST(ModelLoader, AMisspeltFileNameGetsTheNearestOne) {
   fs::create_directories(folder / "checkpoint");
   std::ofstream(folder / "qwen3.gguf") << "x";
   std::ofstream(folder / "qwen3.txt") << "x";
+  fs::create_directories(folder / ".git");
   const auto message = [&](const char* name) {
     const auto opened = open_model_argument((folder / name).string());
     return opened.ok() ? "opened" : opened.error().message;
   };
-  const std::string of_file = message("qwem3.gguf"), of_folder = message("chekpoint");
+  const std::string of_file = message("qwem3.gguf"), of_folder = message("chekpoint/");
+  const std::string of_nothing_near = message("x.gguf");
   const std::string in_no_folder = open_model_argument("/nowhere/at/all.gguf").error().message;
   fs::remove_all(folder);
   EXPECT_TRUE(of_file.ends_with("did you mean '" + (folder / "qwen3.gguf").string() + "'?"))
@@ -88,6 +90,7 @@ TEST(ModelLoader, AMisspeltFileNameGetsTheNearestOne) {
   EXPECT_TRUE(of_folder.ends_with("did you mean '" + (folder / "checkpoint").string() + "'?"))
       << of_folder;
   EXPECT_TRUE(in_no_folder.ends_with("checkpoint")) << in_no_folder;
+  EXPECT_EQ(of_nothing_near.find("did you mean"), std::string::npos) << of_nothing_near;
 }
 
 TEST(ModelLoader, TellsATextFromAFile) {
