@@ -179,6 +179,13 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                                                            .window = 70,
                                                            .sinks = true,
                                                            .q_gap = 256});
+  // Long ones by themselves, so that their own size is what errors are held against.
+  for (const int64_t dim : {int64_t{64}, int64_t{128}, int64_t{256}}) {
+    add("700 positions, head size " + std::to_string(dim),
+        {.runs = {{600, 100}}, .heads = 2, .kv_heads = 1, .k_dim = dim, .v_dim = dim});
+  }
+  add("window of 200 far on, head size 128",
+      {.runs = {{500, 150}}, .heads = 2, .kv_heads = 1, .k_dim = 128, .v_dim = 128, .window = 200});
   // What changes scores.
   add("window of 1", {.runs = {{40, 4}}, .window = 1});
   add("window of 40", {.runs = {{100, 20}, {0, 50}}, .window = 40});
