@@ -5,6 +5,7 @@ to leave the card, and what is refused for lack of memory. Run by tools/gpu_chec
 tests/e2e/harness.py.
 """
 
+import array
 import concurrent.futures
 import json
 import pathlib
@@ -59,6 +60,38 @@ class Golden(RealmTest):
                     self.assertLess(error, most)
         print(f"goldens: {len(folders)} folders, largest relative errors {worst}")
         self.assertEqual(len(worst), 2)
+
+
+class LongContext(RealmTest):
+    """Models of real head sizes far past the tiles of attention, where the goldens' few positions end."""
+
+    TOKENS, ROWS = 700, 4
+
+    def last_logits(self, model, *options: str):
+        out = self.path("logits.f32")
+        tokens = self.write("tokens.json", json.dumps([(i * 7919 + 13) % 30000 for i in range(self.TOKENS)]))
+        self.succeed("logits", model, "--tokens-file", tokens, "-o", out, *options)
+        row = out.stat().st_size // self.TOKENS
+        with open(out, "rb") as file:
+            file.seek(-self.ROWS * row, 2)
+            values = array.array("f", file.read())
+        out.unlink()
+        return values
+
+    def test_against_the_processor(self):
+        # Heads of 128 and 64, two and four for a KV head; where experts are chosen a rounding can turn a choice.
+        for preset, layers, most in (("qwen3-0.6b", "3", 0.03), ("llama-1b", "2", 0.03), ("qwen3-30b-a3b", "1", 0.1)):
+            model = self.path(f"{preset}.gguf")
+            self.succeed("synth", model, "--preset", preset, "--layers", layers, "--type", "Q8_0")
+            for kv_type in ("f16", "q8_0"):
+                expected = self.last_logits(model, "--backend", "cpu", "--kv-type", kv_type)
+                for how in ((), ("--chunk", "96"), ("--batch-invariant",)):
+                    with self.subTest(preset, kv_type=kv_type, how=how):
+                        actual = self.last_logits(model, "--backend", "cuda", "--kv-type", kv_type, *how)
+                        error = relative_error(actual, expected)
+                        print(f"{preset} {kv_type} {' '.join(how)}: {error:.4f}")
+                        self.assertLess(error, most)
+            model.unlink()
 
 
 def value_of(metrics: str, name: str) -> float:
