@@ -1,10 +1,12 @@
 // Memory, transfers and the order of things; the ops are in a file each.
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/ranges.cuh"
+#include "base/thread_pool.h"
 #include "formats/quant/quant_table.h"
 
 namespace realm::cuda {
@@ -24,6 +26,7 @@ struct CudaBackend::Impl {
   std::byte* chunk[2] = {};
   std::byte* chunk_device[2] = {};
   cudaEvent_t chunk_free[2] = {};
+  std::unique_ptr<ThreadPool> copiers;
   // The first device fault; nothing works after it.
   Status fault;
 
@@ -35,6 +38,7 @@ struct CudaBackend::Impl {
     }
     return status;
   }
+  void copy_mapped(std::byte* to, const std::byte* from, size_t size);
   Status upload_chunks(const TensorView& host, int64_t bytes, int64_t chunk_rows, std::byte* to,
                        bool tiled);
   Status run_ops(std::span<const Op> ops, bool fuse);
@@ -161,6 +165,20 @@ Status CudaBackend::Impl::run_ops(std::span<const Op> ops, bool fuse) {
   return {};
 }
 
+// Pages of a mapping are looked up as they are first read, which keeps one core busier than the
+// copy.
+void CudaBackend::Impl::copy_mapped(std::byte* to, const std::byte* from, size_t size) {
+  constexpr size_t kPiece = size_t{1} << 20;
+  constexpr int kThreads = 4;
+  if (copiers == nullptr) {
+    copiers = std::make_unique<ThreadPool>(std::min(kThreads, usable_cores()));
+  }
+  copiers->parallel_for(static_cast<int64_t>((size + kPiece - 1) / kPiece), [&](int64_t i, int) {
+    const size_t begin = static_cast<size_t>(i) * kPiece;
+    std::memcpy(to + begin, from + begin, std::min(kPiece, size - begin));
+  });
+}
+
 // Rows from the mapping through pinned memory, two chunks in flight; tiled ones are rearranged on
 // the device.
 Status CudaBackend::Impl::upload_chunks(const TensorView& host, int64_t bytes, int64_t chunk_rows,
@@ -176,7 +194,7 @@ Status CudaBackend::Impl::upload_chunks(const TensorView& host, int64_t bytes, i
     const int64_t count = std::min(chunk_rows, rows - row);
     const auto size = static_cast<size_t>(count * row_bytes);
     TRY(check(cudaEventSynchronize(chunk_free[turn]), "importing a weight"));
-    std::memcpy(chunk[turn], host.data + row * row_bytes, size);
+    copy_mapped(chunk[turn], host.data + row * row_bytes, size);
     std::byte* const landed = tiled ? chunk_device[turn] : to + row * row_bytes;
     TRY(check(cudaMemcpyAsync(landed, chunk[turn], size, cudaMemcpyHostToDevice, context.stream),
               "importing a weight"));
