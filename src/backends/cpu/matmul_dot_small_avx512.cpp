@@ -1,8 +1,9 @@
 // Few tokens with blocks of 32 on AVX-512 VNNI: a block of each of sixteen rows at a time, straight
 // from memory. What a block costs decides whether memory is waited for (18 bytes arrive in 2.7
-// cycles at 20 GB/s a core), so blocks are put together in registers by inserting loads, sums of
-// nibbles meet in registers of four rows before they are reduced. Scales, which lie apart, are
-// gathered where gathers are fast; elsewhere scalar instructions copy them some blocks ahead.
+// cycles at 20 GB/s a core), so blocks are put together in registers by inserting loads, and turned
+// there, four codes of all rows to a register, so that products of any number of tokens add up in
+// lanes of rows. Scales, which lie apart, are gathered where gathers are fast; elsewhere scalar
+// instructions copy them some blocks ahead.
 #include "backends/cpu/dot_avx512.h"
 #include "backends/cpu/matmul_avx512.h"
 #include "formats/quant/codebooks.h"
@@ -10,7 +11,7 @@
 namespace realm::cpu::avx512 {
 namespace {
 
-constexpr int kMaxTokens = 4;  // of one pass over the weights
+constexpr int kMaxTokens = 8;  // of one pass over the weights
 constexpr int kAhead = 8;      // blocks whose scales are copied at a time
 
 using Rows = RowGroup<16>;
@@ -26,39 +27,38 @@ REALM_KERNEL_INLINE __m512i four_rows(const uint8_t* a, const uint8_t* b, const 
   return _mm512_inserti32x4(v, load(d), 3);
 }
 
-// Each of four registers holds four dwords of each of four rows: of rows j, j + 4, j + 8 and j + 12
-// register j. Lane i of the result is the sum over row i's.
-REALM_KERNEL_INLINE __m512i reduce_fours(const __m512i* p) {
-  const __m512i ab =
-      _mm512_add_epi32(_mm512_unpacklo_epi32(p[0], p[1]), _mm512_unpackhi_epi32(p[0], p[1]));
-  const __m512i cd =
-      _mm512_add_epi32(_mm512_unpacklo_epi32(p[2], p[3]), _mm512_unpackhi_epi32(p[2], p[3]));
-  return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+// Four registers of four dwords of each of four rows, register j of rows j, j + 4, j + 8 and j + 12:
+// turned, so that register c holds dword c of each row, lane i row i's.
+REALM_KERNEL_INLINE void turn_fours(__m512i* p) {
+  const __m512i ab_low = _mm512_unpacklo_epi32(p[0], p[1]);
+  const __m512i ab_high = _mm512_unpackhi_epi32(p[0], p[1]);
+  const __m512i cd_low = _mm512_unpacklo_epi32(p[2], p[3]);
+  const __m512i cd_high = _mm512_unpackhi_epi32(p[2], p[3]);
+  p[0] = _mm512_unpacklo_epi64(ab_low, cd_low);
+  p[1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+  p[2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+  p[3] = _mm512_unpackhi_epi64(ab_high, cd_high);
 }
 
-// Eight registers of 16 dwords; the low and high halves of register i are of rows i and 8 + i. Lane
-// i of the result is the sum over row i's.
-REALM_KERNEL_INLINE __m512i reduce_halves(const __m512i* p) {
-  __m512i u[4], v[2];
-  for (int i = 0; i < 4; ++i) {
-    u[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(p[2 * i], p[2 * i + 1]),
-                            _mm512_unpackhi_epi32(p[2 * i], p[2 * i + 1]));
+// The same of eight dwords of each of two rows, register j of rows j and j + 4, register 4 + j of
+// rows 8 + j and 12 + j.
+REALM_KERNEL_INLINE void turn_halves(__m512i* p) {
+  turn_fours(p);
+  turn_fours(p + 4);
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const __m512i first = p[c], second = p[4 + c];
+    p[c] = _mm512_shuffle_i32x4(first, second, 0x88);
+    p[4 + c] = _mm512_shuffle_i32x4(first, second, 0xdd);
   }
-  for (int i = 0; i < 2; ++i) {
-    v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(u[2 * i], u[2 * i + 1]),
-                            _mm512_unpackhi_epi64(u[2 * i], u[2 * i + 1]));
-  }
-  const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(v[0], v[1], 0x88),
-                                       _mm512_shuffle_i32x4(v[0], v[1], 0xdd));
-  return _mm512_shuffle_i64x2(sum, sum, 0xd8);
 }
 
 // A format: its block's bytes, what its codes are stored with added, and
 //   Scale, scale(p)       what is copied of a block's scale
 //   factors(scales)       of sixteen rows
 //   factors(dwords)       likewise, of the blocks' first four bytes
-//   load(rows, at, w)     the rows' blocks at byte `at`, one code a byte, as sum() takes them
-//   sum(w, x)             lane i: over row i, times 32 activations
+//   load(rows, at, w)     the rows' blocks at byte `at`, one code a byte: lane i of w[c] has row
+//                         i's codes 4 c and following
 
 struct HalfScale {
   using Scale = uint16_t;
@@ -75,17 +75,12 @@ struct Q8_0 : HalfScale {
     const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {
+      const int row = i / 4 * 8 + i % 4;
       const __m512i codes =
-          halves(load_32(rows.row[i] + at + 2), load_32(rows.row[i + 8] + at + 2));
+          halves(load_32(rows.row[row] + at + 2), load_32(rows.row[row + 4] + at + 2));
       w[i] = _mm512_xor_si512(codes, sign);
     }
-  }
-  REALM_KERNEL_INLINE __m512i sum(const __m512i* w, const int8_t* x) {
-    const __m512i xs = _mm512_broadcast_i64x4(load_32(x));
-    __m512i p[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) p[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[i], xs);
-    return reduce_halves(p);
+    turn_halves(w);
   }
 };
 
@@ -94,26 +89,18 @@ template <typename Values, int kCodesAt>
 struct Nibbles {
   REALM_KERNEL_INLINE void load(const Rows& rows, int64_t at, __m512i* w) {
     const __m512i nibble = _mm512_set1_epi8(15);
+    __m512i packed[4];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
-      const __m512i packed =
-          four_rows(rows.row[j] + at + kCodesAt, rows.row[j + 4] + at + kCodesAt,
-                    rows.row[j + 8] + at + kCodesAt, rows.row[j + 12] + at + kCodesAt);
-      w[j] = Values::of(_mm512_and_si512(packed, nibble));
-      w[j + 4] = Values::of(_mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble));
+      packed[j] = four_rows(rows.row[j] + at + kCodesAt, rows.row[j + 4] + at + kCodesAt,
+                            rows.row[j + 8] + at + kCodesAt, rows.row[j + 12] + at + kCodesAt);
     }
-  }
-  REALM_KERNEL_INLINE __m512i sum(const __m512i* w, const int8_t* x) {
-    const auto* at = reinterpret_cast<const __m128i*>(x);
-    const __m512i low = _mm512_broadcast_i32x4(_mm_loadu_si128(at));
-    const __m512i high = _mm512_broadcast_i32x4(_mm_loadu_si128(at + 1));
-    __m512i p[4];
+    turn_fours(packed);
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      p[j] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[j], low);
-      p[j] = _mm512_dpbusd_epi32(p[j], w[j + 4], high);
+    for (int c = 0; c < 4; ++c) {
+      w[c] = Values::of(_mm512_and_si512(packed[c], nibble));
+      w[4 + c] = Values::of(_mm512_and_si512(_mm512_srli_epi16(packed[c], 4), nibble));
     }
-    return reduce_fours(p);
   }
 };
 
@@ -159,6 +146,17 @@ struct MXFP4 : Nibbles<TableValues<kFp4Values, 12>, 1> {
         _mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x00200000), e));
   }
 };
+
+// `start` plus, lane i: the sum over row i's codes times 32 activations.
+REALM_KERNEL_INLINE __m512i add_products(__m512i start, const __m512i* w, const int8_t* x) {
+#pragma GCC unroll 8
+  for (int c = 0; c < 8; ++c) {
+    int32_t four;
+    memcpy(&four, x + 4 * c, 4);
+    start = _mm512_dpbusd_epi32(start, w[c], _mm512_set1_epi32(four));
+  }
+  return start;
+}
 
 // Of blocks [begin, begin + count), kUnrolled at a time.
 template <typename Format, int kUnrolled>
@@ -207,10 +205,10 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, const int32
         } else {
           d = Format::factors(scales[b - begin]);
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
-          const __m512i sum = _mm512_sub_epi32(Format::sum(w, x.codes + t * x.k + 32 * b),
-                                               _mm512_set1_epi32(corrections[t * blocks + b]));
+          const __m512i sum = add_products(_mm512_set1_epi32(corrections[t * blocks + b]), w,
+                                           x.codes + t * x.k + 32 * b);
           const __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(x.scales[t * blocks + b]));
           acc[t] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sum), acc[t]);
         }
@@ -223,7 +221,7 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, const int32
   }
 }
 
-// What the codes' offset adds to the sum over each block: offset * sum of activations.
+// What takes the codes' offset from the sum over each block: -offset * sum of activations.
 void offset_sums(const int16_t* sums, int64_t blocks, int offset, int32_t* out) {
   for (int64_t b = 0; b < blocks; b += 16) {
     const __mmask16 some =
@@ -231,7 +229,7 @@ void offset_sums(const int16_t* sums, int64_t blocks, int offset, int32_t* out) 
     const __m512i halves_of_sums = _mm512_maskz_loadu_epi32(some, sums + 2 * b);
     _mm512_mask_storeu_epi32(
         out + b, some,
-        _mm512_madd_epi16(halves_of_sums, _mm512_set1_epi16(static_cast<short>(offset))));
+        _mm512_madd_epi16(halves_of_sums, _mm512_set1_epi16(static_cast<short>(-offset))));
   }
 }
 
@@ -243,11 +241,14 @@ struct Kernels {
 };
 template <typename F>
 const Kernels* kernels_of() {
-  static constexpr Kernels kernels = {{{dot_tokens<F, 1, false>, dot_tokens<F, 2, false>,
-                                        dot_tokens<F, 3, false>, dot_tokens<F, 4, false>},
-                                       {dot_tokens<F, 1, true>, dot_tokens<F, 2, true>,
-                                        dot_tokens<F, 3, true>, dot_tokens<F, 4, true>}},
-                                      F::kOffset};
+  static constexpr Kernels kernels = {
+      {{dot_tokens<F, 1, false>, dot_tokens<F, 2, false>, dot_tokens<F, 3, false>,
+        dot_tokens<F, 4, false>, dot_tokens<F, 5, false>, dot_tokens<F, 6, false>,
+        dot_tokens<F, 7, false>, dot_tokens<F, 8, false>},
+       {dot_tokens<F, 1, true>, dot_tokens<F, 2, true>, dot_tokens<F, 3, true>,
+        dot_tokens<F, 4, true>, dot_tokens<F, 5, true>, dot_tokens<F, 6, true>,
+        dot_tokens<F, 7, true>, dot_tokens<F, 8, true>}},
+      F::kOffset};
   return &kernels;
 }
 const Kernels* kernels_of(DType type) {

@@ -413,14 +413,14 @@ const MatMulKernels* amx_matmul_kernels() {
       .panel = amx::panel,
       .scratch_bytes = amx::scratch_bytes,
       // Measured on Emerald Rapids: sixteen tokens cost a panel what one does. That is the time of
-      // a pass of four tokens straight from the blocks and one of one or two, of two passes of
-      // four where blocks hold 32 nibbles, and of one pass where AVX-512 has no kernel for it.
+      // a pass of four tokens straight from the blocks and one of one or two, of more than a pass
+      // of eight for blocks of 32, and of one pass where AVX-512 has no kernel for it.
       .panel_from =
           [](DType type) {
             if (!avx512::has_direct_dot(type)) return int64_t{4};
             if (avx512::has_codebook(type)) return int64_t{5};
             if (find_block_format(type)->block_elements == 256) return int64_t{6};
-            return type == DType::kQ8_0 ? int64_t{7} : int64_t{9};
+            return int64_t{9};
           },
       .token_layout =
           [](DType type) {
