@@ -138,6 +138,24 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                   .v_dim = dim};
     add("one token each, head size " + std::to_string(dim), s);
   }
+  // What a GPU has kernels of its own for: parts of positions, more rows than a tile, sinks over
+  // parts.
+  add("latent attention, long and short", {.runs = {{700, 1}, {5, 1}, {300, 40}},
+                                           .heads = 16,
+                                           .kv_heads = 1,
+                                           .k_dim = 576,
+                                           .v_dim = 512,
+                                           .values_in_keys = true});
+  add("head size 96, sinks and slopes far on",
+      {.runs = {{900, 1}, {40, 1}}, .k_dim = 96, .v_dim = 96, .sinks = true, .slopes = true});
+  add("head size 256, window, cap and sinks", {.runs = {{400, 60}, {0, 9}},
+                                               .k_dim = 256,
+                                               .v_dim = 256,
+                                               .soft_cap = 20.0f,
+                                               .window = 150,
+                                               .sinks = true});
+  add("48 heads for one, one token",
+      {.runs = {{600, 1}}, .heads = 48, .kv_heads = 1, .k_dim = 128, .v_dim = 128});
   add("one token each, 16 heads for one", {.runs = {{90, 1}, {300, 1}, {5, 1}},
                                            .heads = 16,
                                            .kv_heads = 1,
@@ -179,6 +197,13 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                                                            .window = 70,
                                                            .sinks = true,
                                                            .q_gap = 256});
+  // Long ones by themselves, so that their own size is what errors are held against.
+  for (const int64_t dim : {int64_t{64}, int64_t{128}, int64_t{256}}) {
+    add("700 positions, head size " + std::to_string(dim),
+        {.runs = {{600, 100}}, .heads = 2, .kv_heads = 1, .k_dim = dim, .v_dim = dim});
+  }
+  add("window of 200 far on, head size 128",
+      {.runs = {{500, 150}}, .heads = 2, .kv_heads = 1, .k_dim = 128, .v_dim = 128, .window = 200});
   // What changes scores.
   add("window of 1", {.runs = {{40, 4}}, .window = 1});
   add("window of 40", {.runs = {{100, 20}, {0, 50}}, .window = 40});
@@ -234,12 +259,22 @@ void attention_bench_cases(std::vector<CaseRow>& rows) {
     add(name + " decode of 8 at 1024", with(llama_8b, std::vector<Run>(8, Run{1023, 1}), cache));
     add(name + " decode of 128 at 512", with(llama_8b, std::vector<Run>(128, Run{511, 1}), cache));
   }
-  add("latent attention decode at 4096", {.runs = {{4095, 1}},
-                                          .heads = 128,
-                                          .kv_heads = 1,
-                                          .k_dim = 576,
-                                          .v_dim = 512,
-                                          .values_in_keys = true});
+  const Setup latent{
+      .heads = 128, .kv_heads = 1, .k_dim = 576, .v_dim = 512, .values_in_keys = true};
+  const Setup latent_lite{
+      .heads = 16, .kv_heads = 1, .k_dim = 576, .v_dim = 512, .values_in_keys = true};
+  add("latent attention decode at 4096", with(latent, {{4095, 1}}, DType::kF16));
+  add("latent attention of 16 heads, decode at 32768",
+      with(latent_lite, {{32767, 1}}, DType::kF16));
+  add("latent attention decode of 64 at 1024",
+      with(latent, std::vector<Run>(64, Run{1023, 1}), DType::kF16));
+  add("latent attention prefill 512 at 4096", with(latent, {{3584, 512}}, DType::kF16));
+  add("head size 256, prefill 512 at 4096",
+      with({.heads = 16, .kv_heads = 8, .k_dim = 256, .v_dim = 256}, {{3584, 512}}, DType::kF16));
+  add("head size 96, decode at 4096",
+      with({.heads = 32, .kv_heads = 32, .k_dim = 96, .v_dim = 96}, {{4095, 1}}, DType::kF16));
+  add("head size 96, prefill 512 at 4096",
+      with({.heads = 32, .kv_heads = 32, .k_dim = 96, .v_dim = 96}, {{3584, 512}}, DType::kF16));
 }
 
 }  // namespace realm

@@ -3,11 +3,11 @@
 import json
 import math
 
-from harness import EMBEDDED, BAD_MODEL, USAGE, RealmTest, main, read_floats, relative_error
+from harness import BACKEND, EMBEDDED, BAD_MODEL, USAGE, RealmTest, main, read_floats, relative_error
 
 ENCODERS = ("bert-cls", "bert-mean", "distilbert", "roberta", "modernbert", "eurobert")
 DECODERS = ("llama3-rope", "qwen3", "gemma3")
-RELATIVE_ERROR_MAX = 1e-3
+RELATIVE_ERROR_MAX = 0.015 if BACKEND else 1e-3  # a GPU's products round to bfloat16
 
 
 class Embed(RealmTest):

@@ -14,6 +14,7 @@ from server import MODEL, ROOT, SLOWER, ServeTest, main
 SHARED = pathlib.Path(os.environ.get("REALM_SHARED") or ROOT.parent / "shared")
 GOLDEN = SHARED / "golden"
 ENCODERS = ("bert-cls", "bert-mean", "modernbert")
+DISTANCE_MAX = 0.015 if os.environ.get("REALM_TEST_BACKEND") else 1e-3  # a GPU's products round to bfloat16
 
 
 def distance(actual, expected) -> float:
@@ -127,7 +128,7 @@ class Encoders(ServeTest):
                 # Beside others in the same step, of other lengths.
                 answer = self.client.embeddings.create(model=name, input=[tokens[:9], tokens, tokens[:40]] * 20)
                 for entry in answer.data[1::3]:
-                    self.assertLess(distance(entry.embedding, expected), 1e-3)
+                    self.assertLess(distance(entry.embedding, expected), DISTANCE_MAX)
                 self.assertEqual(answer.data[1].embedding, answer.data[58].embedding)
 
     def test_they_make_no_text(self):

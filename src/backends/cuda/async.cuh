@@ -82,6 +82,22 @@ __device__ inline uint64_t swizzled_descriptor_transposed(uint32_t address, uint
          (uint64_t{64} << 32) | (uint64_t{1} << 62);
 }
 
+// Values that products wrote while they ran: nothing that reads them moves before this.
+template <int kCount>
+__device__ inline void hold(float (&values)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(values[i])::"memory");
+}
+
+// What threads wrote to shared memory becomes visible to matrix products and the copy engine.
+__device__ inline void fence_shared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// All `threads` that name this barrier (1 to 15) have come.
+__device__ inline void meet(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
 template <int kRegisters>
 __device__ inline void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));

@@ -1,8 +1,7 @@
-// Attention in single precision for every shape: any head sizes, windows, soft caps, sinks and
-// slopes. The
-// kernels of attention_decode.cu and attention_prefill.cu are tried first. Four warps share a
-// (token, head) pair and take every fourth position; limited by the latency of their dependent
-// sums.
+// Attention in single precision for every shape and cache: any head sizes, windows, soft caps,
+// sinks and slopes. The kernels of attention_decode.cu, attention_prefill.cu and attention_wide.cu
+// are tried first. Four warps share a (token, head) pair and take every fourth position; limited by
+// the latency of their dependent sums.
 #include <cuda_fp16.h>
 
 #include "backends/cuda/attention.cuh"
@@ -121,7 +120,12 @@ Status run(Context& context, const Attention& op) {
   const AttentionArgs args(op);
   if (args.num_tokens == 0) return {};
   if (!context.batch_invariant && can_attend_decode(args)) return attend_decode(context, args);
+  // One token of each sequence leaves most rows of a prefill tile empty and its positions in one
+  // block.
+  const bool splits = !context.batch_invariant && args.num_tokens == args.num_sequences;
+  if (splits && can_attend_wide(args)) return attend_wide(context, args);
   if (can_attend_prefill(args)) return attend_prefill(context, args);
+  if (can_attend_wide(args)) return attend_wide(context, args);
   const int longest = args.k_dim > args.v_dim ? args.k_dim : args.v_dim;
   if (longest > 576 || op.k_cache.dtype != op.v_cache.dtype) {
     return Error{ErrorCode::kUnsupported,

@@ -68,6 +68,10 @@ Status attend_decode(Context& context, const AttentionArgs& args);
 bool can_attend_prefill(const AttentionArgs& args);
 Status attend_prefill(Context& context, const AttentionArgs& args);
 
+// Any other shape up to heads of 256, latent ones up to 576 and 512, F16 cache (attention_wide.cu).
+bool can_attend_wide(const AttentionArgs& args);
+Status attend_wide(Context& context, const AttentionArgs& args);
+
 // The sequence that a token of the batch belongs to.
 __device__ inline int find_sequence(const int32_t* seq_start, int num_sequences, int token) {
   int low = 0, high = num_sequences - 1;

@@ -1,9 +1,10 @@
 // Attention of runs of tokens over an F16 cache: prefill. A block takes 128 rows, each a token and
 // one of the query heads that share a KV head; two groups of four warps have 64 rows each, a fifth
 // warp feeds them pages by the copy engine, 128 positions at a time, keys and values apart so that
-// scores start before the values are there. Scores and sums stay in registers, one group's softmax
-// runs while the other's products do (Dao et al. 2022; Shah et al. 2024). Limited by the matrix
-// units, and by exponentials next to them.
+// scores start before the values are there. Queries lie in shared memory; scores and sums stay in
+// registers. A tile's scores are asked for before the values of the tile before are multiplied, so
+// that their softmax runs beside that product, and beside the other group's (Dao et al. 2022; Shah
+// et al. 2024). Limited by the matrix units, and by exponentials next to them.
 #include <cuda_fp16.h>
 
 #include "backends/cuda/async.cuh"
@@ -26,7 +27,10 @@ struct Shape {
   static constexpr int kBoxBytes = kPositions * 128;  // 64 columns
   static constexpr int kTileBytes = kBoxes * kBoxBytes;
   static constexpr int kStageBytes = 2 * kTileBytes;
-  static constexpr int kSharedBytes = kStages * kStageBytes + 1024 + 256;
+  static constexpr int kQueryBoxBytes = kRows * 128;
+  static constexpr int kQueries = kStages * kStageBytes;  // where they begin
+  static constexpr int kBarriers = kQueries + kBoxes * kQueryBoxBytes;
+  static constexpr int kSharedBytes = kBarriers + 1024 + 256;
 };
 
 struct Barriers {
@@ -152,34 +156,39 @@ __device__ void soften(const AttentionArgs& a, RowState& state, float (&scores)[
   }
 }
 
+// A group's 64 rows of queries to shared memory, swizzled as the copy engine does it.
 template <int kDim>
-__device__ void load_queries(const AttentionArgs& a, const Work& work, int kv_head, int row0,
-                             int lane, uint32_t (&q)[kDim / 16][4], RowState& state) {
+__device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_head, int row0,
+                              int lane, std::byte* queries) {
   const int group = a.heads_per_kv;
-  const std::byte* from[2];
+  for (int r = 0; r < 16; ++r) {
+    const int row = row0 + r, token = row / group;
+    const std::byte* from = a.q + (work.token + token) * a.q_token_stride +
+                            (kv_head * group + row % group) * a.q_head_stride;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = row0 + lane / 4 + 8 * r, token = row / group;
-    const bool there = token < work.tokens;
-    state.position[r] = there ? a.positions[work.token + token] : -1;
-    state.max[r] = kLowest;
-    state.sum[r] = 0.0f;
-    from[r] = there ? a.q + (work.token + token) * a.q_token_stride +
-                          (kv_head * group + row % group) * a.q_head_stride
-                    : nullptr;
-  }
-#pragma unroll
-  for (int d = 0; d < kDim / 16; ++d) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int column = 16 * d + 2 * (lane % 4) + 8 * (i / 2);
+    for (int box = 0; box < kDim / 64; ++box) {
       float2 pair{0.0f, 0.0f};
-      if (from[i % 2] != nullptr) {
-        pair = *reinterpret_cast<const float2*>(from[i % 2] + column * 4);
+      if (token < work.tokens) {
+        pair = *reinterpret_cast<const float2*>(from + (64 * box + 2 * lane) * 4);
       }
-      q[d][i] = pack_half(pair.x, pair.y);
+      const int piece = (lane / 4) ^ (row % 8);
+      *reinterpret_cast<uint32_t*>(queries + box * Shape<kDim>::kQueryBoxBytes + row * 128 +
+                                   piece * 16 + lane % 4 * 4) = pack_half(pair.x, pair.y);
     }
   }
+}
+
+__device__ inline RowState begin_rows(const AttentionArgs& a, const Work& work, int row0,
+                                      int lane) {
+  RowState state;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int token = (row0 + lane / 4 + 8 * r) / a.heads_per_kv;
+    state.position[r] = token < work.tokens ? a.positions[work.token + token] : -1;
+    state.max[r] = kLowest;
+    state.sum[r] = 0.0f;
+  }
+  return state;
 }
 
 template <int kDim>
@@ -219,41 +228,92 @@ __device__ void write_rows(const AttentionArgs& a, const Work& work, int kv_head
   }
 }
 
-template <int kDim, bool kCapped>
-__device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, int row0, int lane,
-                        const std::byte* stages, Barriers* barriers) {
-  using S = Shape<kDim>;
-  uint32_t q[kDim / 16][4];
-  RowState state;
-  load_queries<kDim>(a, work, kv_head, row0, lane, q, state);
-  float out[kDim / 2], scores[kPositions / 2];
-#pragma unroll
-  for (int i = 0; i < kDim / 2; ++i) out[i] = 0.0f;
-    // Out here, so that nothing but products writes to them while products run.
-#pragma unroll
-  for (int i = 0; i < kPositions / 2; ++i) scores[i] = 0.0f;
-  // Masks are needed where a tile reaches past this group's first row or before its window.
-  const int group_token = row0 / 64 * 64 / a.heads_per_kv;
-  const int first_position = group_token < work.tokens ? a.positions[work.token + group_token] : -1;
-  const int last_position = a.positions[work.token + work.tokens - 1];
+// Where a consumer is in the ring.
+struct Place {
   int stage = 0;
   uint32_t parity = 0;
-  for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
-    const uint32_t k = shared_address(stages + stage * S::kStageBytes);
-    barrier_wait(barriers->full_k + stage, parity);
-    wgmma_fence();
+
+  __device__ void step() {
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
+// Starts the scores of a tile.
+template <int kDim>
+__device__ void ask_scores(uint32_t queries, const std::byte* stages, Barriers* barriers,
+                           const Place& at, float (&scores)[kPositions / 2]) {
+  using S = Shape<kDim>;
+  const uint32_t k = shared_address(stages + at.stage * S::kStageBytes);
+  barrier_wait(barriers->full_k + at.stage, at.parity);
+  wgmma_fence();
 #pragma unroll
-    for (int d = 0; d < kDim / 16; ++d) {
-      const uint64_t b = swizzled_descriptor(k + d / 4 * S::kBoxBytes) + 2 * (d % 4);
-      WgmmaHalf<kPositions, false>::run(scores, q[d], b, d > 0 ? 1 : 0);
+  for (int d = 0; d < kDim / 16; ++d) {
+    const uint64_t a = swizzled_descriptor(queries + d / 4 * S::kQueryBoxBytes) + 2 * (d % 4);
+    const uint64_t b = swizzled_descriptor(k + d / 4 * S::kBoxBytes) + 2 * (d % 4);
+    if (d == 0) {
+      wgmma_half_first(scores, a, b);
+    } else {
+      wgmma_half_next(scores, a, b);
     }
-    wgmma_commit();
-    wgmma_wait<0>();  // also of the values before
-    if (lane == 0) {
-      barrier_arrive(barriers->empty_k + stage);
-      if (tile > work.tile_begin) barrier_arrive(barriers->empty_v + (stage ^ 1));
+  }
+  wgmma_commit();
+}
+
+// Starts adding a tile's values times weights.
+template <int kDim>
+__device__ void add_values(const std::byte* stages, Barriers* barriers, const Place& at,
+                           const uint32_t (&p)[kPositions / 16][4], float (&out)[kDim / 2]) {
+  using S = Shape<kDim>;
+  const uint32_t v = shared_address(stages + at.stage * S::kStageBytes + S::kTileBytes);
+  barrier_wait(barriers->full_v + at.stage, at.parity);
+  wgmma_fence();
+#pragma unroll
+  for (int i = 0; i < kPositions / 16; ++i) {
+    const uint64_t b =
+        swizzled_descriptor_transposed(v + i * 16 * 128, static_cast<uint32_t>(S::kBoxBytes));
+    WgmmaHalf<kDim>::run(out, p[i], b);
+  }
+  wgmma_commit();
+}
+
+__device__ inline void pack_weights(const float (&scores)[kPositions / 2],
+                                    uint32_t (&p)[kPositions / 16][4]) {
+#pragma unroll
+  for (int i = 0; i < kPositions / 16; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      p[i][j] = pack_half(scores[8 * i + 2 * j], scores[8 * i + 2 * j + 1]);
     }
-    float shrink[2];
+  }
+}
+
+template <int kDim, bool kCapped>
+__device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, int row0, int lane,
+                        std::byte* stages, Barriers* barriers) {
+  using S = Shape<kDim>;
+  std::byte* all_queries = stages + S::kQueries;
+  store_queries<kDim>(a, work, kv_head, row0, lane, all_queries);
+  RowState state = begin_rows(a, work, row0, lane);
+  fence_shared();
+  const int group = row0 / 64;
+  meet(1 + group, 128);
+  const uint32_t queries = shared_address(all_queries) + static_cast<uint32_t>(group * 64 * 128);
+  // Masks are needed where a tile reaches past this group's first row or before its window.
+  const int group_token = group * 64 / a.heads_per_kv;
+  const int first_position = group_token < work.tokens ? a.positions[work.token + group_token] : -1;
+  const int last_position = a.positions[work.token + work.tokens - 1];
+  float out[kDim / 2], scores[kPositions / 2], shrink[2];
+  uint32_t p[kPositions / 16][4];
+#pragma unroll
+  for (int i = 0; i < kDim / 2; ++i) out[i] = 0.0f;
+  Place at;
+  ask_scores<kDim>(queries, stages, barriers, at, scores);
+  wgmma_wait<0>();
+  hold(scores);
+  if (lane == 0) barrier_arrive(barriers->empty_k + at.stage);
+  for (int tile = work.tile_begin; tile < work.tile_end - 1; ++tile) {
     const int begin = tile * kPositions;
     const bool masked = begin + kPositions - 1 > first_position ||
                         (a.window > 0 && begin <= last_position - static_cast<int>(a.window));
@@ -262,31 +322,32 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     } else {
       soften<false, kCapped>(a, state, scores, begin, lane, shrink);
     }
-    uint32_t p[kPositions / 16][4];
-#pragma unroll
-    for (int i = 0; i < kPositions / 16; ++i) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        p[i][j] = pack_half(scores[8 * i + 2 * j], scores[8 * i + 2 * j + 1]);
-      }
+    wgmma_wait<0>();  // the values of the tile before
+    hold(out);
+    if (lane == 0 && tile > work.tile_begin) {
+      barrier_arrive(barriers->empty_v + (at.stage + kStages - 1) % kStages);
     }
+    pack_weights(scores, p);
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) out[i] *= shrink[i % 4 / 2];
-    barrier_wait(barriers->full_v + stage, parity);
-    wgmma_fence();
-#pragma unroll
-    for (int i = 0; i < kPositions / 16; ++i) {
-      const uint64_t b = swizzled_descriptor_transposed(k + S::kTileBytes + i * 16 * 128,
-                                                        static_cast<uint32_t>(S::kBoxBytes));
-      WgmmaHalf<kDim, true>::run(out, p[i], b, 1);
-    }
-    wgmma_commit();
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
+    Place next = at;
+    next.step();
+    ask_scores<kDim>(queries, stages, barriers, next, scores);
+    add_values<kDim>(stages, barriers, at, p, out);
+    wgmma_wait<1>();
+    hold(scores);
+    at = next;
+    if (lane == 0) barrier_arrive(barriers->empty_k + at.stage);
   }
+  soften<true, kCapped>(a, state, scores, (work.tile_end - 1) * kPositions, lane, shrink);
   wgmma_wait<0>();
+  hold(out);
+  pack_weights(scores, p);
+#pragma unroll
+  for (int i = 0; i < kDim / 2; ++i) out[i] *= shrink[i % 4 / 2];
+  add_values<kDim>(stages, barriers, at, p, out);
+  wgmma_wait<0>();
+  hold(out);
   write_rows<kDim>(a, work, kv_head, row0, lane, state, out);
 }
 
@@ -298,7 +359,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ std::byte shared[];
   __shared__ Work shared_work;
   std::byte* stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
-  auto* barriers = reinterpret_cast<Barriers*>(stages + kStages * S::kStageBytes);
+  auto* barriers = reinterpret_cast<Barriers*>(stages + S::kBarriers);
   may_start_next();
   wait_for_inputs();
   if (threadIdx.x == 0) {
@@ -314,14 +375,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   const Work work = shared_work;
   if (work.sequence < 0) return;
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  // The same in all lanes, which the compiler is to know: descriptors need uniform registers.
+  const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
   const int kv_head = static_cast<int>(blockIdx.y);
   if (warp < 4) {
-    give_registers<24>();
+    give_registers<40>();
     if (threadIdx.x == 0) feed<kDim>(a, work, kv_head, stages, barriers, &k_map, &v_map);
     return;
   }
-  take_registers<240>();
+  take_registers<232>();
   consume<kDim, kCapped>(a, work, kv_head, 16 * (warp - 4), lane, stages, barriers);
 }
 
