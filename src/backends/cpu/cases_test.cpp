@@ -37,7 +37,7 @@ double tolerance_of(const Op& op, Isa isa) {
     const bool many_heads =
         attention_has_many_heads(attention->q.dim(1) / attention->k_cache.dim(1),
                                  attention->q.dim(2), attention->v_cache.dim(3));
-    return many_heads && has_bf16_tiles() ? 1e-4 : 0;
+    return many_heads && has_bf16_tiles() ? 3e-4 : 0;  // short texts' rows are the largest
   }
   if (const auto* product = std::get_if<MatMul>(&op)) {
     return of_product(*product, product->x.dim(1));
