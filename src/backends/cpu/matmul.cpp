@@ -61,10 +61,10 @@ class PreparedTokens {
         }
         continue;
       }
-      const int group = activation_group(*find_block_format(type));
+      const int group = context.matmul.activation_group(*find_block_format(type), k());
       by_group_[group == 256].needed = true;
       if (tokens() < context.matmul.panel_from(type)) continue;
-      const TokenLayout* layout = context.matmul.token_layout(type);
+      const TokenLayout* layout = context.matmul.token_layout(type, group);
       if (layout == nullptr || find(layout, group) != nullptr) continue;
       packings_[num_packings_++] = {.layout = layout, .group = group, .memory = nullptr};
     }
@@ -96,8 +96,9 @@ class PreparedTokens {
   const std::byte* of(const FloatPanel* panel) const { return find(panel)->memory; }
 
   QuantizedTokens of(const Context& context, DType type) const {
-    const int group = activation_group(*find_block_format(type));
-    const TokenLayout* layout = num_packings_ == 0 ? nullptr : context.matmul.token_layout(type);
+    const int group = context.matmul.activation_group(*find_block_format(type), k());
+    const TokenLayout* layout =
+        num_packings_ == 0 ? nullptr : context.matmul.token_layout(type, group);
     const Packing* packing = layout == nullptr ? nullptr : find(layout, group);
     return quantized(group, packing == nullptr ? nullptr : packing->memory);
   }

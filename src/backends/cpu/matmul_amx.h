@@ -60,6 +60,10 @@ inline int64_t token_tiles(int64_t num_tokens) {
 }
 const TokenLayout* token_layout(bool super);
 
+// dot() of the formats in stretches of 256 (stretch_amx.h).
+void dot_by_stretches(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens,
+                      float* out, int64_t out_stride);
+
 // Of BF16 weights, where has_bf16_tiles().
 const FloatPanel* bf16_panel();
 

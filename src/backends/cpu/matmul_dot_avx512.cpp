@@ -271,7 +271,8 @@ const MatMulKernels* avx512_matmul_kernels() {
             if (!avx512::has_direct_dot(type)) return int64_t{4};
             return find_block_format(type)->block_elements == 256 ? int64_t{11} : int64_t{5};
           },
-      .token_layout = [](DType) { return avx512::biased_tokens(); },
+      .token_layout = [](DType, int) { return avx512::biased_tokens(); },
+      .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
       .float_panel = [](DType) { return avx512::float_panel(); },
   };
   return &kernels;

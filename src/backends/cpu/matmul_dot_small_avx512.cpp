@@ -1,164 +1,15 @@
 // Few tokens with blocks of 32 on AVX-512 VNNI: a block of each of sixteen rows at a time, straight
 // from memory. What a block costs decides whether memory is waited for (18 bytes arrive in 2.7
-// cycles at 20 GB/s a core), so blocks are put together in registers by inserting loads, sums of
-// nibbles meet in registers of four rows before they are reduced. Scales, which lie apart, are
-// gathered where gathers are fast; elsewhere scalar instructions copy them some blocks ahead.
-#include "backends/cpu/dot_avx512.h"
+// cycles at 20 GB/s a core). Scales, which lie apart, are gathered where gathers are fast;
+// elsewhere scalar instructions copy them some blocks ahead.
 #include "backends/cpu/matmul_avx512.h"
-#include "formats/quant/codebooks.h"
+#include "backends/cpu/small_blocks_avx512.h"
 
 namespace realm::cpu::avx512 {
 namespace {
 
-constexpr int kMaxTokens = 4;  // of one pass over the weights
+constexpr int kMaxTokens = 8;  // of one pass over the weights
 constexpr int kAhead = 8;      // blocks whose scales are copied at a time
-
-using Rows = RowGroup<16>;
-
-REALM_KERNEL_INLINE __m512i four_rows(const uint8_t* a, const uint8_t* b, const uint8_t* c,
-                                      const uint8_t* d) {
-  const auto load = [](const uint8_t* p) __attribute__((always_inline)) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  };
-  __m512i v = _mm512_castsi128_si512(load(a));
-  v = _mm512_inserti32x4(v, load(b), 1);
-  v = _mm512_inserti32x4(v, load(c), 2);
-  return _mm512_inserti32x4(v, load(d), 3);
-}
-
-// Each of four registers holds four dwords of each of four rows: of rows j, j + 4, j + 8 and j + 12
-// register j. Lane i of the result is the sum over row i's.
-REALM_KERNEL_INLINE __m512i reduce_fours(const __m512i* p) {
-  const __m512i ab =
-      _mm512_add_epi32(_mm512_unpacklo_epi32(p[0], p[1]), _mm512_unpackhi_epi32(p[0], p[1]));
-  const __m512i cd =
-      _mm512_add_epi32(_mm512_unpacklo_epi32(p[2], p[3]), _mm512_unpackhi_epi32(p[2], p[3]));
-  return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-}
-
-// Eight registers of 16 dwords; the low and high halves of register i are of rows i and 8 + i. Lane
-// i of the result is the sum over row i's.
-REALM_KERNEL_INLINE __m512i reduce_halves(const __m512i* p) {
-  __m512i u[4], v[2];
-  for (int i = 0; i < 4; ++i) {
-    u[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(p[2 * i], p[2 * i + 1]),
-                            _mm512_unpackhi_epi32(p[2 * i], p[2 * i + 1]));
-  }
-  for (int i = 0; i < 2; ++i) {
-    v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(u[2 * i], u[2 * i + 1]),
-                            _mm512_unpackhi_epi64(u[2 * i], u[2 * i + 1]));
-  }
-  const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i32x4(v[0], v[1], 0x88),
-                                       _mm512_shuffle_i32x4(v[0], v[1], 0xdd));
-  return _mm512_shuffle_i64x2(sum, sum, 0xd8);
-}
-
-// A format: its block's bytes, what its codes are stored with added, and
-//   Scale, scale(p)       what is copied of a block's scale
-//   factors(scales)       of sixteen rows
-//   factors(dwords)       likewise, of the blocks' first four bytes
-//   load(rows, at, w)     the rows' blocks at byte `at`, one code a byte, as sum() takes them
-//   sum(w, x)             lane i: over row i, times 32 activations
-
-struct HalfScale {
-  using Scale = uint16_t;
-  REALM_KERNEL_INLINE Scale scale(const uint8_t* p) { return half_bits(p); }
-  REALM_KERNEL_INLINE __m512 factors(const Scale* s) { return _mm512_cvtph_ps(load_32(s)); }
-  REALM_KERNEL_INLINE __m512 factors(__m512i dwords) {
-    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(dwords));
-  }
-};
-
-struct Q8_0 : HalfScale {
-  static constexpr int kBytes = 34, kOffset = 128;
-  REALM_KERNEL_INLINE void load(const Rows& rows, int64_t at, __m512i* w) {
-    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-      const __m512i codes =
-          halves(load_32(rows.row[i] + at + 2), load_32(rows.row[i + 8] + at + 2));
-      w[i] = _mm512_xor_si512(codes, sign);
-    }
-  }
-  REALM_KERNEL_INLINE __m512i sum(const __m512i* w, const int8_t* x) {
-    const __m512i xs = _mm512_broadcast_i64x4(load_32(x));
-    __m512i p[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) p[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[i], xs);
-    return reduce_halves(p);
-  }
-};
-
-// Sixteen bytes of nibbles, elements 0 to 15 in the lower ones.
-template <typename Values, int kCodesAt>
-struct Nibbles {
-  REALM_KERNEL_INLINE void load(const Rows& rows, int64_t at, __m512i* w) {
-    const __m512i nibble = _mm512_set1_epi8(15);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      const __m512i packed =
-          four_rows(rows.row[j] + at + kCodesAt, rows.row[j + 4] + at + kCodesAt,
-                    rows.row[j + 8] + at + kCodesAt, rows.row[j + 12] + at + kCodesAt);
-      w[j] = Values::of(_mm512_and_si512(packed, nibble));
-      w[j + 4] = Values::of(_mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble));
-    }
-  }
-  REALM_KERNEL_INLINE __m512i sum(const __m512i* w, const int8_t* x) {
-    const auto* at = reinterpret_cast<const __m128i*>(x);
-    const __m512i low = _mm512_broadcast_i32x4(_mm_loadu_si128(at));
-    const __m512i high = _mm512_broadcast_i32x4(_mm_loadu_si128(at + 1));
-    __m512i p[4];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      p[j] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[j], low);
-      p[j] = _mm512_dpbusd_epi32(p[j], w[j + 4], high);
-    }
-    return reduce_fours(p);
-  }
-};
-
-struct PlainValues {
-  REALM_KERNEL_INLINE __m512i of(__m512i nibbles) { return nibbles; }
-};
-struct Q4_0 : Nibbles<PlainValues, 2>, HalfScale {
-  static constexpr int kBytes = 18, kOffset = 8;
-};
-
-// Entries of a table of signed values, kept with an offset that makes them unsigned.
-struct ShiftedTable {
-  alignas(16) uint8_t value[16];
-  constexpr ShiftedTable(const int8_t (&table)[16], int offset) : value() {
-    for (int i = 0; i < 16; ++i) value[i] = static_cast<uint8_t>(table[i] + offset);
-  }
-};
-template <const int8_t (&kTable)[16], int kOffset>
-struct TableValues {
-  REALM_KERNEL_INLINE __m512i of(__m512i nibbles) {
-    static constexpr ShiftedTable kShifted(kTable, kOffset);
-    const __m128i values = _mm_load_si128(reinterpret_cast<const __m128i*>(kShifted.value));
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), nibbles);
-  }
-};
-struct IQ4_NL : Nibbles<TableValues<kIq4Values, 128>, 2>, HalfScale {
-  static constexpr int kBytes = 18, kOffset = 128;
-};
-
-struct MXFP4 : Nibbles<TableValues<kFp4Values, 12>, 1> {
-  static constexpr int kBytes = 17, kOffset = 12;
-  using Scale = uint32_t;  // a float's bits
-  REALM_KERNEL_INLINE Scale scale(const uint8_t* p) {
-    const uint32_t e = *p;
-    return e < 2 ? 0x00200000u << e : (e - 1) << 23;
-  }
-  REALM_KERNEL_INLINE __m512 factors(const Scale* s) { return _mm512_load_ps(s); }
-  REALM_KERNEL_INLINE __m512 factors(__m512i dwords) {
-    const __m512i e = _mm512_and_si512(dwords, _mm512_set1_epi32(255));
-    const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
-    const __mmask16 small = _mm512_cmplt_epu32_mask(e, _mm512_set1_epi32(2));
-    return _mm512_castsi512_ps(
-        _mm512_mask_sllv_epi32(normal, small, _mm512_set1_epi32(0x00200000), e));
-  }
-};
 
 // Of blocks [begin, begin + count), kUnrolled at a time.
 template <typename Format, int kUnrolled>
@@ -198,8 +49,7 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, const int32
       }
       for (int64_t b = begin; b < end; ++b) {
         prefetch_next<16 * Format::kBytes>(rows.next + 16 * b * Format::kBytes);
-        __m512i w[8];
-        Format::load(rows, b * Format::kBytes, w);
+        const BlockSums<Format, kTokens> sums(rows, b * Format::kBytes);
         __m512 d;
         if constexpr (kGathers) {
           const uint8_t* p = rows.row[0] + b * Format::kBytes;
@@ -207,10 +57,9 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, const int32
         } else {
           d = Format::factors(scales[b - begin]);
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
-          const __m512i sum = _mm512_sub_epi32(Format::sum(w, x.codes + t * x.k + 32 * b),
-                                               _mm512_set1_epi32(corrections[t * blocks + b]));
+          const __m512i sum = sums.add(corrections[t * blocks + b], x.codes + t * x.k + 32 * b);
           const __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(x.scales[t * blocks + b]));
           acc[t] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sum), acc[t]);
         }
@@ -223,7 +72,7 @@ void dot_tokens(const WeightRows& weights, const QuantizedTokens& x, const int32
   }
 }
 
-// What the codes' offset adds to the sum over each block: offset * sum of activations.
+// What takes the codes' offset from the sum over each block: -offset * sum of activations.
 void offset_sums(const int16_t* sums, int64_t blocks, int offset, int32_t* out) {
   for (int64_t b = 0; b < blocks; b += 16) {
     const __mmask16 some =
@@ -231,7 +80,7 @@ void offset_sums(const int16_t* sums, int64_t blocks, int offset, int32_t* out) 
     const __m512i halves_of_sums = _mm512_maskz_loadu_epi32(some, sums + 2 * b);
     _mm512_mask_storeu_epi32(
         out + b, some,
-        _mm512_madd_epi16(halves_of_sums, _mm512_set1_epi16(static_cast<short>(offset))));
+        _mm512_madd_epi16(halves_of_sums, _mm512_set1_epi16(static_cast<short>(-offset))));
   }
 }
 
@@ -243,11 +92,14 @@ struct Kernels {
 };
 template <typename F>
 const Kernels* kernels_of() {
-  static constexpr Kernels kernels = {{{dot_tokens<F, 1, false>, dot_tokens<F, 2, false>,
-                                        dot_tokens<F, 3, false>, dot_tokens<F, 4, false>},
-                                       {dot_tokens<F, 1, true>, dot_tokens<F, 2, true>,
-                                        dot_tokens<F, 3, true>, dot_tokens<F, 4, true>}},
-                                      F::kOffset};
+  static constexpr Kernels kernels = {
+      {{dot_tokens<F, 1, false>, dot_tokens<F, 2, false>, dot_tokens<F, 3, false>,
+        dot_tokens<F, 4, false>, dot_tokens<F, 5, false>, dot_tokens<F, 6, false>,
+        dot_tokens<F, 7, false>, dot_tokens<F, 8, false>},
+       {dot_tokens<F, 1, true>, dot_tokens<F, 2, true>, dot_tokens<F, 3, true>,
+        dot_tokens<F, 4, true>, dot_tokens<F, 5, true>, dot_tokens<F, 6, true>,
+        dot_tokens<F, 7, true>, dot_tokens<F, 8, true>}},
+      F::kOffset};
   return &kernels;
 }
 const Kernels* kernels_of(DType type) {

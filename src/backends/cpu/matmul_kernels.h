@@ -8,7 +8,8 @@
 //                   acc = fma(-(dmin * dx), float(sum_j m_j * sum_i x_i), acc)      if it has mins
 //   smaller blocks: acc = fma((d * s_j) * dx, float(sum_i q_i x_i), acc)            per sub-block j
 //                   acc = fma(-(dmin * m_j), dx * float(sum_i x_i), acc)            if it has mins
-// Integer sums are exact in any order, so every kernel below gives the same bits.
+// Integer sums are exact in any order, so every kernel below gives the same bits. One instruction
+// set takes some formats otherwise where k is a multiple of 256: AMX (stretch_amx.h).
 #pragma once
 
 #include <stdint.h>
@@ -80,8 +81,11 @@ struct MatMulKernels {
   int64_t (*scratch_bytes)(int64_t num_tokens);
   // From how many tokens on panel() is the faster one.
   int64_t (*panel_from)(DType type);
-  // What panel() expects in x.packed; null where it reads the other members.
-  const TokenLayout* (*token_layout)(DType type);
+  // What panel() expects in x.packed for that activation group; null where it reads the other
+  // members.
+  const TokenLayout* (*token_layout)(DType type, int group);
+  // 32 or 256: what activations are quantized in for rows of k elements.
+  int (*activation_group)(const BlockFormat& format, int64_t k);
   const FloatPanel* (*float_panel)(DType type);  // null where there is none
 
   // For float weights and so many tokens; null: dot_rows.
@@ -99,8 +103,8 @@ const MatMulKernels* amx_matmul_kernels();
 const MatMulKernels* neon_matmul_kernels();
 #endif
 
-// Activation group of a block format: 256 where blocks have 256 elements, else 32.
-inline int activation_group(const BlockFormat& format) {
+// The activation group of a format's blocks: 256 where they have 256 elements, else 32.
+inline int block_group(const BlockFormat& format) {
   return format.block_elements == 256 ? 256 : 32;
 }
 

@@ -10,7 +10,8 @@ const MatMulKernels* neon_matmul_kernels() {
       .panel = neon::panel,
       .scratch_bytes = neon::panel_scratch_bytes,
       .panel_from = [](DType) { return int64_t{4}; },
-      .token_layout = [](DType) -> const TokenLayout* { return nullptr; },
+      .token_layout = [](DType, int) -> const TokenLayout* { return nullptr; },
+      .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
       .float_panel = [](DType) -> const FloatPanel* { return nullptr; },
   };
   return &kernels;

@@ -223,8 +223,9 @@ void unpack_and_multiply(const WeightRows& weights, const Work& work, const RowP
         }
       }
       if (s < steps) {
-        unpack_super<F>(format, rows[s % work.row_tiles], s / work.row_tiles * format.block_bytes,
-                        4 * quarter, 4 * quarter + 4, to);
+        unpack_tile<F>(format, rows[s % work.row_tiles],
+                       s / work.row_tiles * bytes_of_block<F>(format), 4 * quarter, 4 * quarter + 4,
+                       to);
       }
     }
     if (!multiplies) continue;
@@ -379,8 +380,8 @@ struct Panel {
       const BlockFormat& format = *weights.format;
       for (int64_t block = 0; block < weights.k / 256; ++block) {
         for (int rt = 0; rt < work.row_tiles; ++rt) {
-          unpack_super<F>(format, rows[rt], block * format.block_bytes, 0, kTile,
-                          memory->super[rt]);
+          unpack_tile<F>(format, rows[rt], block * bytes_of_block<F>(format), 0, kTile,
+                         memory->super[rt]);
         }
         multiply_super<kDigitsOf<F>, F::kSub, F::kHasMin>(work, block);
       }
@@ -392,7 +393,19 @@ struct Panel {
 void panel(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
            int64_t out_stride, uint8_t* scratch) {
   using Function = decltype(&panel);
+  if (by_stretches(weights.format->type, x.group)) {
+    return stretch_kernel_for<Function, Panel>(weights.format->type)(weights, x, num_tokens, out,
+                                                                     out_stride, scratch);
+  }
   kernel_for<Function, Panel> (*weights.format)(weights, x, num_tokens, out, out_stride, scratch);
+}
+
+void dot(const WeightRows& weights, const QuantizedTokens& x, int64_t num_tokens, float* out,
+         int64_t out_stride, uint8_t* scratch) {
+  if (by_stretches(weights.format->type, x.group)) {
+    return dot_by_stretches(weights, x, num_tokens, out, out_stride);
+  }
+  avx512::dot_gathering(weights, x, num_tokens, out, out_stride, scratch);
 }
 
 int64_t scratch_bytes(int64_t num_tokens) {
@@ -409,22 +422,23 @@ namespace realm::cpu {
 
 const MatMulKernels* amx_matmul_kernels() {
   static const MatMulKernels kernels = {
-      .dot = avx512::dot_gathering,
+      .dot = amx::dot,
       .panel = amx::panel,
       .scratch_bytes = amx::scratch_bytes,
       // Measured on Emerald Rapids: sixteen tokens cost a panel what one does. That is the time of
-      // a pass of four tokens straight from the blocks and one of one or two, of two passes of
-      // four where blocks hold 32 nibbles, and of one pass where AVX-512 has no kernel for it.
+      // a pass of four tokens straight from the blocks and one of one or two, of more than a pass
+      // of eight for blocks of 32, and of one pass where AVX-512 has no kernel for it.
       .panel_from =
           [](DType type) {
             if (!avx512::has_direct_dot(type)) return int64_t{4};
             if (avx512::has_codebook(type)) return int64_t{5};
             if (find_block_format(type)->block_elements == 256) return int64_t{6};
-            return type == DType::kQ8_0 ? int64_t{7} : int64_t{9};
+            return int64_t{9};
           },
-      .token_layout =
-          [](DType type) {
-            return amx::token_layout(find_block_format(type)->block_elements == 256);
+      .token_layout = [](DType, int group) { return amx::token_layout(group == 256); },
+      .activation_group =
+          [](const BlockFormat& format, int64_t k) {
+            return amx::has_stretches(format.type) && k % 256 == 0 ? 256 : block_group(format);
           },
       .float_panel =
           [](DType type) {

@@ -65,7 +65,8 @@ const MatMulKernels* scalar_matmul_kernels() {
       .panel = dot,
       .scratch_bytes = [](int64_t) { return int64_t{0}; },
       .panel_from = [](DType) { return int64_t{1} << 40; },
-      .token_layout = [](DType) -> const TokenLayout* { return nullptr; },
+      .token_layout = [](DType, int) -> const TokenLayout* { return nullptr; },
+      .activation_group = [](const BlockFormat& format, int64_t) { return block_group(format); },
       .float_panel = [](DType) -> const FloatPanel* { return nullptr; },
   };
   return &kernels;

@@ -135,7 +135,7 @@ std::vector<float> product(const MatMulKernels& kernels, Kernel kernel, const Bl
   std::vector<uint8_t> memory(scratch_bytes + 64);
   uint8_t* scratch = aligned(memory.data());
   std::vector<std::byte> packed_memory;
-  if (const TokenLayout* layout = kernels.token_layout(format.type)) {
+  if (const TokenLayout* layout = kernels.token_layout(format.type, x.group)) {
     packed_memory.resize(static_cast<size_t>(layout->bytes(tokens, x.k)) + 64);
     std::byte* packed = aligned(packed_memory.data());
     for (int64_t tile = 0; tile * layout->tile_tokens < tokens; ++tile) {
@@ -173,7 +173,7 @@ int count_different(const std::vector<float>& a, const std::vector<float>& b) {
 // Every kernel of every set against the reference, and each token alone against the batch.
 void check_all_kernels(const BlockFormat& format, const Bytes& blocks, int64_t rows, int64_t k,
                        int64_t tokens, const std::vector<float>& x) {
-  const Activations activations(x, tokens, k, activation_group(format));
+  const Activations activations(x, tokens, k, block_group(format));
   const MatMulKernels& scalar = *scalar_matmul_kernels();
   const std::vector<float> expected =
       product(scalar, scalar.dot, format, blocks, rows, activations.view(), tokens);
@@ -283,7 +283,7 @@ TEST(MatMulReference, IsCloseToTheExactProduct) {
   uint32_t seed = 2000;
   for (const BlockFormat* format : integer_formats()) {
     const int64_t k = smallest_k(*format) * 4, rows = 9, tokens = 3;
-    const int group = activation_group(*format);
+    const int group = block_group(*format);
     const Bytes blocks = random_blocks(*format, rows, k, ++seed);
     const std::vector<float> x = random_floats(static_cast<size_t>(tokens * k), ++seed);
     const Activations activations(x, tokens, k, group);
@@ -343,6 +343,126 @@ std::vector<float> run_op(Isa isa, int threads, bool accumulate, int64_t tokens,
   const Op ops[] = {op};
   EXPECT_TRUE(backend->run(ops).ok());
   return out;
+}
+
+// Formats that AMX takes by stretches of 256 (stretch_amx.h), with the largest integer scale.
+struct StretchFormat {
+  DType type;
+  float largest;
+};
+constexpr StretchFormat kStretchFormats[] = {
+    {DType::kQ8_0, 255}, {DType::kQ4_0, 255}, {DType::kIQ4_NL, 255}, {DType::kMXFP4, 128}};
+
+// Written anew.
+std::vector<float> product_by_stretches(const StretchFormat& of, const Bytes& blocks, int64_t rows,
+                                        const Activations& activations) {
+  const BlockFormat& format = *find_block_format(of.type);
+  const int64_t k = activations.k;
+  std::vector<float> out;
+  for (int64_t t = 0; t < activations.tokens; ++t) {
+    const int8_t* x = activations.codes.data() + t * k;
+    for (int64_t r = 0; r < rows; ++r) {
+      float acc = 0.0f;
+      for (int64_t begin = 0; begin < k; begin += 256) {
+        const uint8_t* block = blocks.data() + (r * k + begin) / 32 * format.block_bytes;
+        float d[8], largest = 0.0f;
+        UnpackedBlock unpacked[8];
+        for (int j = 0; j < 8; ++j) {
+          format.unpack(block + j * format.block_bytes, unpacked[j]);
+          d[j] = unpacked[j].d[0] * static_cast<float>(unpacked[j].scales[0]);
+          largest = std::max(largest, std::fabs(d[j]));
+        }
+        int32_t sum = 0;
+        for (int j = 0; j < 8; ++j) {
+          const float inverse = largest > 0x1p-100f ? of.largest / largest : 0.0f;
+          int32_t of_block = 0;
+          for (int i = 0; i < 32; ++i) of_block += unpacked[j].codes[i] * x[begin + 32 * j + i];
+          sum += of_block * static_cast<int32_t>(std::nearbyint(d[j] * inverse));
+        }
+        const float dx = activations.scales[static_cast<size_t>((t * k + begin) / 256)];
+        acc = std::fma(largest * (1.0f / of.largest) * dx, static_cast<float>(sum), acc);
+      }
+      out.push_back(acc);
+    }
+  }
+  return out;
+}
+
+TEST(MatMulKernels, StretchesOnAmx) {
+  if (!has_isa(Isa::kAmx)) GTEST_SKIP() << "no AMX";
+  const MatMulKernels& kernels = matmul_kernels(Isa::kAmx);
+  const struct {
+    int64_t rows, stretches, tokens;
+    bool extreme;
+  } cases[] = {{1, 1, 1, false},  {3, 3, 2, false},  {31, 1, 3, true},   {33, 2, 5, false},
+               {70, 1, 17, true}, {40, 2, 33, true}, {32, 8, 13, false}, {5, 9, 4, false}};
+  uint32_t seed = 3000;
+  for (const StretchFormat& of : kStretchFormats) {
+    const BlockFormat& format = *find_block_format(of.type);
+    EXPECT_EQ(kernels.activation_group(format, 768), 256);
+    EXPECT_EQ(kernels.activation_group(format, 800), 32);
+    for (const auto& c : cases) {
+      SCOPED_TRACE(std::string(format.name) + ", tokens " + std::to_string(c.tokens));
+      const int64_t k = 256 * c.stretches;
+      const Bytes blocks = c.extreme ? extreme_blocks(format, c.rows, k, ++seed)
+                                     : random_blocks(format, c.rows, k, ++seed);
+      std::vector<float> x = random_floats(static_cast<size_t>(c.tokens * k), ++seed);
+      if (c.extreme) {
+        for (float& v : x) v = v < 0 ? -2.0f : 2.0f;
+      }
+      const Activations activations(x, c.tokens, k, 256);
+      const std::vector<float> expected = product_by_stretches(of, blocks, c.rows, activations);
+      for (const Kernel kernel : {kernels.dot, kernels.panel}) {
+        EXPECT_EQ(count_different(product(kernels, kernel, format, blocks, c.rows,
+                                          activations.view(), c.tokens),
+                                  expected),
+                  0);
+        const std::vector<float> last(expected.end() - c.rows, expected.end());
+        EXPECT_EQ(count_different(product(kernels, kernel, format, blocks, c.rows,
+                                          activations.view(c.tokens - 1), 1),
+                                  last),
+                  0);
+      }
+    }
+  }
+}
+
+// What that costs: products of encoded rows differ from exact ones by less than half as much again
+// as the reference's, whose activations are rounded in groups of 32.
+TEST(MatMulKernels, StretchesAreCloseToTheExactProduct) {
+  if (!has_isa(Isa::kAmx)) GTEST_SKIP() << "no AMX";
+  const MatMulKernels &scalar = *scalar_matmul_kernels(), &amx = matmul_kernels(Isa::kAmx);
+  const int64_t k = 2048, rows = 64, tokens = 9;
+  const std::vector<float> w = random_floats(static_cast<size_t>(rows * k), 41);
+  const std::vector<float> x = random_floats(static_cast<size_t>(tokens * k), 42);
+  for (const StretchFormat& of : kStretchFormats) {
+    const BlockFormat& format = *find_block_format(of.type);
+    Bytes blocks(static_cast<size_t>(rows) * row_bytes(format, k));
+    format.encode(w.data(), blocks.data(), rows * k, nullptr);
+    std::vector<float> decoded(w.size());
+    format.decode(blocks.data(), decoded.data(), rows * k);
+    const auto error = [&](const MatMulKernels& kernels, int group) {
+      const Activations activations(x, tokens, k, group);
+      const std::vector<float> got =
+          product(kernels, kernels.dot, format, blocks, rows, activations.view(), tokens);
+      double difference = 0, reference = 0;
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t r = 0; r < rows; ++r) {
+          double exact = 0;
+          for (int64_t i = 0; i < k; ++i) {
+            exact +=
+                double{decoded[static_cast<size_t>(r * k + i)]} * x[static_cast<size_t>(t * k + i)];
+          }
+          difference += std::pow(exact - got[static_cast<size_t>(t * rows + r)], 2);
+          reference += exact * exact;
+        }
+      }
+      return std::sqrt(difference / reference);
+    };
+    const double by_32 = error(scalar, 32), by_256 = error(amx, 256);
+    EXPECT_LT(by_32, 0.01) << format.name;
+    EXPECT_LT(by_256, 1.5 * by_32) << format.name;
+  }
 }
 
 // Products that sum up in an order of their own, and split activations.
@@ -439,7 +559,7 @@ TEST(MatMulOp, Bf16TilesAreCloseAndKeepTheirBits) {
 
 TEST(MatMulOp, PartsBiasAndAccumulateAgreeOnAllSets) {
   const int64_t k = 512;
-  const std::vector<DType> types = {DType::kQ4_K, DType::kQ8_0, DType::kF16};
+  const std::vector<DType> types = {DType::kQ4_K, DType::kQ5_0, DType::kF16};
   const std::vector<int64_t> rows = {70, 33, 5};
   std::vector<Bytes> weights;
   for (size_t p = 0; p < types.size(); ++p) {
@@ -460,6 +580,34 @@ TEST(MatMulOp, PartsBiasAndAccumulateAgreeOnAllSets) {
               << isa_name(isa) << ", threads " << threads << ", tokens " << tokens;
         }
       }
+    }
+  }
+}
+
+// A row's product is the same whatever else is computed with it, where a set has its own arithmetic
+// too.
+TEST(MatMulOp, Q8_0GivesTheSameBitsForAnyBatchAndThreads) {
+  const int64_t k = 512, tokens = 37;
+  const std::vector<DType> types = {DType::kQ8_0, DType::kQ6_K, DType::kQ8_0};
+  const std::vector<int64_t> rows = {70, 33, 5};
+  const int64_t total = 70 + 33 + 5;
+  std::vector<Bytes> weights;
+  for (size_t p = 0; p < types.size(); ++p) {
+    weights.push_back(
+        random_blocks(*find_block_format(types[p]), rows[p], k, static_cast<uint32_t>(87 + p)));
+  }
+  const std::vector<float> bias = random_floats(33, 88);
+  const std::vector<float> x = random_floats(static_cast<size_t>(tokens * k), 89);
+  for (Isa isa : fast_isas()) {
+    const std::vector<float> all = run_op(isa, 1, false, tokens, weights, types, rows, bias, x, k);
+    EXPECT_EQ(count_different(run_op(isa, 3, false, tokens, weights, types, rows, bias, x, k), all),
+              0)
+        << isa_name(isa);
+    for (const int64_t count : {1, 2, 3, 4, 5, 8, 9, 16, 20}) {
+      const std::vector<float> few = run_op(isa, 2, false, count, weights, types, rows, bias, x, k);
+      EXPECT_EQ(count_different(few, std::vector<float>(all.begin(), all.begin() + count * total)),
+                0)
+          << isa_name(isa) << ", tokens " << count;
     }
   }
 }

@@ -75,16 +75,21 @@ REALM_INLINE void store_halves(int8_t* low, int8_t* high, __m512i codes) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(high), _mm512_extracti64x4_epi64(codes, 1));
 }
 
+// kTwoBytes of the words for codes 64 step, + 2 and so on, and for those between.
+REALM_INLINE void store_bytes_of(__m512i even, __m512i odd, int step, int row, SuperTile& to) {
+  _mm512_store_si512(to.digits[0][step][row],
+                     _mm512_ternarylogic_epi32(low_bytes(), even, _mm512_slli_epi16(odd, 8), 0xca));
+  _mm512_store_si512(to.digits[1][step][row],
+                     _mm512_ternarylogic_epi32(low_bytes(), _mm512_srli_epi16(even, 8), odd, 0xca));
+}
+
 // kTwoBytes of signed codes; the scales are multiplied by 256, and so is every other code, so that
 // the upper half of the product is the whole of it.
 REALM_INLINE void store_two_bytes(__m512i codes, __m512i scales_256, int step, int row,
                                   SuperTile& to) {
   const __m512i even = _mm512_mulhi_epi16(_mm512_slli_epi16(codes, 8), scales_256);
   const __m512i odd = _mm512_mulhi_epi16(_mm512_andnot_si512(low_bytes(), codes), scales_256);
-  _mm512_store_si512(to.digits[0][step][row],
-                     _mm512_ternarylogic_epi32(low_bytes(), even, _mm512_slli_epi16(odd, 8), 0xca));
-  _mm512_store_si512(to.digits[1][step][row],
-                     _mm512_ternarylogic_epi32(low_bytes(), _mm512_srli_epi16(even, 8), odd, 0xca));
+  store_bytes_of(even, odd, step, row, to);
 }
 
 // ---- every format ----

@@ -8,6 +8,7 @@
 
 #include <type_traits>
 
+#include "backends/cpu/stretch_amx.h"
 #include "backends/cpu/super_digits_amx.h"
 #include "backends/cpu/transpose_avx512.h"
 
@@ -208,6 +209,88 @@ REALM_INLINE void unpack_small(const BlockFormat& format, const RowPointers& row
   }
   if constexpr (scales_in_a_dword<F>()) {
     if (all_at_once && end == kTile) unpack_factors<F>(rows, at, to);
+  }
+}
+
+// ---- smaller blocks by stretches (stretch_amx.h) ----
+
+template <typename S>
+inline constexpr bool kIsStretch = false;
+template <>
+inline constexpr bool kIsStretch<StretchQ8_0> = true;
+template <>
+inline constexpr bool kIsStretch<StretchQ4_0> = true;
+template <>
+inline constexpr bool kIsStretch<StretchIQ4_NL> = true;
+template <>
+inline constexpr bool kIsStretch<StretchMXFP4> = true;
+
+// The codes of two blocks.
+REALM_INLINE __m512i codes_of_two(StretchQ8_0, const uint8_t* blocks) {
+  return avx512::halves(avx512::load_32(blocks + 2),
+                        avx512::load_32(blocks + StretchQ8_0::kBlockBytes + 2));
+}
+REALM_INLINE __m512i codes_of_two(StretchQ4_0, const uint8_t* blocks) {
+  return codes_of_pair<CodesQ4_0>(blocks);
+}
+REALM_INLINE __m512i codes_of_two(StretchIQ4_NL, const uint8_t* blocks) {
+  return codes_of_pair<CodesIQ4_NL>(blocks);
+}
+REALM_INLINE __m512i codes_of_two(StretchMXFP4, const uint8_t* blocks) {
+  return codes_of_pair<CodesMXFP4>(blocks);
+}
+
+// The scales of two rows' eight blocks, the first row's in the lower half; the rows' factors go to
+// d. As mulhrs takes them: words times 2^7, so that a code times 2^8 gives the product itself.
+template <typename S>
+REALM_INLINE __m512i scales_of_two_rows(const uint8_t* first, const uint8_t* second, float* d) {
+  const __m512 of = S::factors(_mm256_setr_m128i(S::scales(first), S::scales(second)));
+  __m512 largest = larger_size(_mm512_setzero_ps(), of);
+  largest = _mm512_max_ps(largest, _mm512_shuffle_f32x4(largest, largest, 0xb1));
+  largest = _mm512_max_ps(largest, _mm512_permute_ps(largest, 0x4e));
+  largest = _mm512_max_ps(largest, _mm512_permute_ps(largest, 0xb1));
+  const __m512 factor = factor_of<S>(largest);
+  d[0] = _mm512_cvtss_f32(factor);
+  d[1] = _mm_cvtss_f32(_mm512_extractf32x4_ps(factor, 2));
+  return _mm512_slli_epi32(integer_scales(of, inverse_of<S>(largest)), 7);
+}
+
+template <typename S>
+REALM_INLINE void store_stretch(const uint8_t* blocks, __m512i scales, int row, SuperTile& to) {
+#pragma GCC unroll 4
+  for (int step = 0; step < 4; ++step) {
+    const __m512i codes = codes_of_two(S{}, blocks + 2 * step * S::kBlockBytes);
+    // Words of two scales; a dword's lower half holds one.
+    const int at = 4 * step;
+    const __m512i scale = spread_words(scales, at, at, at + 2, at + 2);
+    const __m512i even = _mm512_mulhrs_epi16(_mm512_slli_epi16(codes, 8), scale);
+    const __m512i odd = _mm512_mulhrs_epi16(_mm512_andnot_si512(low_bytes(), codes), scale);
+    store_bytes_of(even, odd, step, row, to);
+  }
+}
+
+// The stretch at byte `at` of rows [first, end), whose number is even.
+template <typename S>
+REALM_INLINE void unpack_stretches(const RowPointers& rows, int64_t at, int first, int end,
+                                   SuperTile& to) {
+  for (int i = first; i < end; i += 2) {
+    prefetch_ahead(rows, i, at, S::kBytes);
+    prefetch_ahead(rows, i + 1, at, S::kBytes);
+    const uint8_t *a = rows.row[i] + at, *b = rows.row[i + 1] + at;
+    const __m512i scales = scales_of_two_rows<S>(a, b, to.d + i);
+    store_stretch<S>(a, scales, i, to);
+    store_stretch<S>(b, _mm512_shuffle_i64x2(scales, scales, 0x4e), i + 1, to);
+  }
+}
+
+// The block of 256, or stretch of as many, at byte `at` of rows [first, end).
+template <typename F>
+REALM_INLINE void unpack_tile(const BlockFormat& format, const RowPointers& rows, int64_t at,
+                              int first, int end, SuperTile& to) {
+  if constexpr (kIsStretch<F>) {
+    unpack_stretches<F>(rows, at, first, end, to);
+  } else {
+    unpack_super<F>(format, rows, at, first, end, to);
   }
 }
 
