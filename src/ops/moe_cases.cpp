@@ -96,6 +96,23 @@ void product_cases(std::vector<CaseRow>& rows) {
     add(name + " a batch", {{type, type}, 45, 2, 5, 40, 256});
     add(name + " a batch, x of each slot", {{type}, 20, 3, 6, 65, 256, false});
   }
+  // More rows of an expert than a tile of the matrix units has, gate and up of two types, and
+  // experts that many of a few tokens share.
+  for (const DType type : {kF16, kQ8_0, kQ4_K, kMXFP4}) {
+    const std::string name = find_block_format(type)->name;
+    add(name + " many of an expert", {{type, type}, 150, 2, 3, 70, 512});
+    add(name + " few of an expert", {{type, type}, 70, 2, 5, 150, 512});
+    add(name + " shared by few tokens", {{type, type}, 7, 3, 4, 90, 768});
+    add(name + " an expert for all", {{type}, 200, 1, 1, 33, 256, false});
+  }
+  add("two types", {{kQ4_K, kQ8_0}, 30, 2, 6, 48, 256});
+  for (const DType type : {kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ5_K, kTQ1_0, kTQ2_0, kIQ4_NL,
+                           kIQ1_S, kIQ2_XS, kIQ3_S, kNVFP4}) {
+    const std::string name = find_block_format(type)->name;
+    for (const int64_t tokens : {3, 60}) {
+      add(name + " tokens " + std::to_string(tokens), {{type, type}, tokens, 2, 3, 24, 256});
+    }
+  }
   for (const DType type : {kF16, kMXFP4}) {
     const std::string name = find_block_format(type)->name;
     add(name + " biased", {{type, type}, 11, 4, 9, 70, 96, true, true});
@@ -150,28 +167,65 @@ void moe_check_cases(std::vector<CaseRow>& rows) {
   combine_cases(rows);
 }
 
-// The experts' products of qwen3-30b-a3b (128 experts, 8 a token, 2048 x 768) and of mixtral-8x7b's
-// share of a layer (2 of 8, here 4096 x 1792 to bound the memory).
+// The experts' products of qwen3-30b-a3b, mixtral-8x7b and gpt-oss-20b, and the choosing before
+// them.
 void moe_bench_cases(std::vector<CaseRow>& rows) {
   struct Shape {
     const char* name;
+    DType type;
     int64_t experts, slots, rows, k;
+    bool is_down = false, bias = false;
   };
-  for (const Shape& s : {Shape{"8 of 128, 768x2048", 128, 8, 768, 2048},
-                         Shape{"2 of 8, 1792x4096", 8, 2, 1792, 4096}}) {
-    for (const DType type : {DType::kQ4_K, DType::kQ8_0, DType::kMXFP4}) {
-      for (const int64_t tokens : {1, 16, 512}) {
-        const BlockFormat& format = *find_block_format(type);
-        const Product p{{type, type}, tokens, s.slots, s.experts, s.rows, s.k};
-        const auto touched = static_cast<double>(std::min(s.experts, tokens * s.slots));
-        const auto products = static_cast<double>(2 * tokens * s.slots * s.rows * s.k);
-        rows.push_back(
-            {"expert_matmul",
-             std::string(format.name) + " " + s.name + " tokens " + std::to_string(tokens),
-             [p] { return make_product(p); },
-             2 * touched * static_cast<double>(row_bytes(format, s.rows * s.k)), 2.0 * products});
-      }
+  using enum DType;
+  for (const Shape& s : {Shape{"8 of 128, 768x2048", kQ4_K, 128, 8, 768, 2048},
+                         Shape{"8 of 128, 2048x768", kQ4_K, 128, 8, 2048, 768, true},
+                         Shape{"8 of 128, 768x2048", kQ8_0, 128, 8, 768, 2048},
+                         Shape{"8 of 128, 768x2048", kBF16, 128, 8, 768, 2048},
+                         Shape{"2 of 8, 14336x4096", kQ4_K, 8, 2, 14336, 4096},
+                         Shape{"4 of 32, 2880x2880", kMXFP4, 32, 4, 2880, 2880, false, true}}) {
+    for (const int64_t tokens : {1, 8, 32, 128, 512, 2048}) {
+      const BlockFormat& format = *find_block_format(s.type);
+      Product p{{s.type}, tokens, s.slots, s.experts, s.rows, s.k, !s.is_down, s.bias};
+      if (!s.is_down) p.types.push_back(s.type);
+      const auto parts = static_cast<double>(p.types.size());
+      const auto touched = static_cast<double>(std::min(s.experts, tokens * s.slots));
+      const auto products = static_cast<double>(tokens * s.slots * s.rows * s.k);
+      rows.push_back({"expert_matmul",
+                      std::string(format.name) + " " + s.name + " tokens " + std::to_string(tokens),
+                      [p] { return make_product(p); },
+                      parts * touched * static_cast<double>(row_bytes(format, s.rows * s.k)),
+                      2.0 * parts * products});
     }
+  }
+  for (const int64_t tokens : {1, 32, 2048}) {
+    const std::string name = "8 of 128 tokens " + std::to_string(tokens);
+    rows.push_back({"select_experts", name, [tokens] {
+                      CaseBuilder b(86);
+                      return b.finish(SelectExperts{.logits = b.floats({tokens, 128}, {}, 2.0f),
+                                                    .bias = {},
+                                                    .ids = b.output_ints({tokens, 8}),
+                                                    .weights = b.output({tokens, 8})});
+                    }});
+    rows.push_back({"matmul", "F32 router 128x2048 tokens " + std::to_string(tokens),
+                    [tokens] {
+                      CaseBuilder b(87);
+                      MatMul op;
+                      op.x = b.floats({tokens, 2048});
+                      op.parts[0] = {.weight = b.weight(DType::kF32, 128, 2048),
+                                     .bias = {},
+                                     .out = b.output({tokens, 128})};
+                      return b.finish(op);
+                    },
+                    4.0 * 128 * 2048, 2.0 * 128 * 2048 * static_cast<double>(tokens)});
+    rows.push_back({"combine_experts", "8 of 2048 columns tokens " + std::to_string(tokens),
+                    [tokens] {
+                      CaseBuilder b(88);
+                      return b.finish(CombineExperts{.x = b.floats({tokens, 8, 2048}),
+                                                     .weights = b.floats({tokens, 8}),
+                                                     .out = b.floats({tokens, 2048}),
+                                                     .accumulate = true});
+                    },
+                    4.0 * 10 * 2048 * static_cast<double>(tokens)});
   }
 }
 

@@ -41,6 +41,7 @@ struct CudaBackend::Impl {
   void copy_mapped(std::byte* to, const std::byte* from, size_t size);
   Status upload_chunks(const TensorView& host, int64_t bytes, int64_t chunk_rows, std::byte* to,
                        bool tiled);
+  Status upload_experts(const TensorView& host, int64_t bytes, size_t tiled_size, std::byte* to);
   Status run_ops(std::span<const Op> ops, bool fuse);
 };
 
@@ -207,6 +208,27 @@ Status CudaBackend::Impl::upload_chunks(const TensorView& host, int64_t bytes, i
   return {};
 }
 
+// Of each matrix `bytes` in the file, `tiled_size` in tiles. Where matrices follow each other in
+// both they are one long one.
+Status CudaBackend::Impl::upload_experts(const TensorView& host, int64_t bytes, size_t tiled_size,
+                                         std::byte* to) {
+  const int64_t experts = host.dim(0), rows = host.dim(1), k = host.dim(2);
+  const bool one = host.is_contiguous() && rows % 16 == 0;
+  const int64_t rows_fit = static_cast<int64_t>(kChunkBytes) / (bytes / rows) / 16 * 16;
+  if (rows_fit == 0) {
+    return Error{ErrorCode::kUnsupported, "a weight " + host.describe() + " has rows too long"};
+  }
+  if (one) {
+    return upload_chunks(make_view(host.data, host.dtype, {experts * rows, k}), experts * bytes,
+                         rows_fit, to, true);
+  }
+  for (int64_t e = 0; e < experts; ++e) {
+    TRY(upload_chunks(make_view(host.data + e * host.stride[0], host.dtype, {rows, k}), bytes,
+                      rows_fit, to + static_cast<size_t>(e) * tiled_size, true));
+  }
+  return {};
+}
+
 Result<DeviceInfo> probe_device(int device) {
   int count = 0;
   const cudaError_t counted = cudaGetDeviceCount(&count);
@@ -358,6 +380,7 @@ Result<TensorView> CudaBackend::import_weight(const TensorView& host) {
   if (format == nullptr) {
     return Error{ErrorCode::kUnsupported, "a weight " + host.describe() + " cannot be imported"};
   }
+  if (host.rank == 3 && has_tiles(host.dtype)) return import_experts(host);
   if (!host.is_contiguous()) return import_strided(host);
   const int64_t rows = host.num_rows(), k = host.last_dim();
   const auto bytes = static_cast<int64_t>(row_bytes(*format, k)) * rows;
@@ -390,6 +413,30 @@ Result<TensorView> CudaBackend::import_strided(const TensorView& host) {
   TRY(upload(data, {host.data, size}));
   impl_->context.weights[data] = {
       .tiled = false, .rows = 1, .k = host.last_dim(), .file_bytes = static_cast<int64_t>(size)};
+  TensorView view = host;
+  view.data = data;
+  return view;
+}
+
+// Matrices stacked, of experts or of heads: tiles of one matrix after the other, whatever lies
+// between them in the file.
+Result<TensorView> CudaBackend::import_experts(const TensorView& host) {
+  const int64_t experts = host.dim(0), rows = host.dim(1), k = host.dim(2);
+  const auto bytes = static_cast<int64_t>(row_bytes(*find_block_format(host.dtype), k)) * rows;
+  if (bytes > 0 && host.stride[1] * rows != bytes) {
+    return Error{ErrorCode::kUnsupported,
+                 "a weight " + host.describe() + " has rows that do not follow each other"};
+  }
+  const size_t of_one = rows > 0 ? tiled_bytes(host.dtype, rows, k) : 0;
+  const size_t size = of_one * static_cast<size_t>(experts);
+  void* memory = TRY(device_memory(size + 256, "a weight"));
+  impl_->weight_memory.push_back(memory);
+  auto* data = static_cast<std::byte*>(memory);
+  if (experts > 0 && bytes > 0) {
+    TRY(impl_->note(impl_->upload_experts(host, bytes, of_one, data)));
+    impl_->context.weights[data] = {
+        .tiled = true, .rows = experts * rows, .k = k, .file_bytes = experts * bytes};
+  }
   TensorView view = host;
   view.data = data;
   return view;

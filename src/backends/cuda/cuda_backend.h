@@ -66,6 +66,7 @@ class CudaBackend final : public Backend {
  private:
   explicit CudaBackend(std::unique_ptr<Impl> impl);
   Result<TensorView> import_strided(const TensorView& host);
+  Result<TensorView> import_experts(const TensorView& host);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,148 +1,148 @@
-// Products with one of many matrices, chosen for each token and slot, in single precision from the
-// blocks as they are: a warp gives one output row of one (token, slot). Each pair reads its matrix
-// through the L2 cache, so that this is as fast as memory for few tokens and wasteful for many.
-#include <algorithm>
-#include <array>
-
-#include "backends/cuda/context.cuh"
-#include "backends/cuda/reduce.cuh"
+// Products with one of many matrices, chosen for each token and slot: which kernel a step gets, and
+// gate, up, their activation and down as one group of them.
+#include "backends/cuda/experts.cuh"
 #include "formats/quant/quant_table.h"
 
 namespace realm::cuda {
 namespace {
 
-constexpr int kWarps = 8;
+const uint8_t* bytes_of(const TensorView& view) {
+  return reinterpret_cast<const uint8_t*>(view.data);
+}
 
-struct ExpertProduct {
-  const uint8_t* weight;
-  int64_t expert_stride, row_stride;  // bytes
-  const float* bias;                  // [experts, rows], or null
-  int64_t bias_stride;                // bytes
-  const std::byte* x;
-  int64_t x_token_stride, x_slot_stride;  // bytes; slot stride 0: one x for all slots
-  const std::byte* ids;                   // or null
-  int64_t ids_stride;
-  std::byte* out;
-  int64_t out_token_stride, out_slot_stride;
-  int rows, k, slots;
-  const IqGrids* grids;
-};
+// Whether both parts of an op are one product.
+bool alike(const ExpertMatMul& op) {
+  const TensorView &a = op.parts[0].weight, &b = op.parts[op.num_parts - 1].weight;
+  return a.dtype == b.dtype && a.dim(1) == b.dim(1) && a.stride[0] == b.stride[0] &&
+         a.stride[1] == b.stride[1];
+}
 
-// The part of a row's product that falls to a lane.
-template <DType kType>
-__device__ float lane_product(const ExpertProduct& p, const uint8_t* row, const float* x,
-                              int lane) {
-  float sum = 0.0f;
-  if constexpr (kType == DType::kF32) {
-    for (int i = lane; i < p.k; i += 32) sum += reinterpret_cast<const float*>(row)[i] * x[i];
-  } else if constexpr (kType == DType::kF16) {
-    for (int i = lane; i < p.k; i += 32) {
-      sum += __half2float(reinterpret_cast<const __half*>(row)[i]) * x[i];
+bool is_tiled(const Context& context, const TensorView& weight) {
+  const Located at = context.locate(weight);
+  return at.weight != nullptr && at.weight->tiled;
+}
+
+// Parts first to last of an op.
+Result<ExpertProduct> product_of(const Context& context, const ExpertMatMul& op, int first,
+                                 int last) {
+  const TensorView& weight = op.parts[first].weight;
+  const bool tiled = is_tiled(context, weight);
+  const int64_t experts = weight.dim(0), rows = weight.dim(1), k = weight.dim(2);
+  const bool ids = !op.ids.empty();
+  ExpertProduct p{};
+  for (int i = first; i <= last; ++i) {
+    const ExpertMatMul::Part& part = op.parts[i];
+    const Located at = context.locate(part.weight);
+    if (tiled && at.base != part.weight.data) {
+      return Error{ErrorCode::kUnsupported, "expert_matmul: " + part.weight.describe() +
+                                                " is a slice of an imported weight"};
     }
-  } else if constexpr (kType == DType::kBF16) {
-    for (int i = lane; i < p.k; i += 32) {
-      sum += __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(row)[i]) * x[i];
+    // Kernels count a row's place in floats, in 32 bits.
+    if (part.out.extent_bytes() > (size_t{16} << 30)) {
+      return Error{ErrorCode::kUnsupported, "expert_matmul: out " + part.out.describe()};
     }
-  } else {
-    for (int i = lane; i < p.k / 16; i += 32) {
-      float values[16];
-      RawBlock<kType>::decode16(row, i / 2, i % 2, *p.grids, values);
-#pragma unroll
-      for (int j = 0; j < 16; ++j) sum += values[j] * x[16 * i + j];
-    }
+    p.parts[p.num_parts++] = {
+        .weight = bytes_of(part.weight),
+        .bias = part.bias.empty() ? nullptr : part.bias.as<const float>(),
+        .bias_stride =
+            part.bias.empty() ? 0 : part.bias.stride[0] / static_cast<int64_t>(sizeof(float)),
+        .out = part.out.data,
+        .out_token_stride = part.out.stride[0],
+        .out_slot_stride = part.out.stride[1]};
   }
-  return sum;
+  p.weight = {.data = nullptr,
+              .row_bytes = weight.stride[1],
+              .rows = static_cast<int>(rows),
+              .num_tiles = static_cast<int>((k + kTileColumns - 1) / kTileColumns),
+              .num_chunks = static_cast<int>(k / 32),
+              .grids = context.grids};
+  p.expert_bytes =
+      tiled ? static_cast<int64_t>(tiled_bytes(weight.dtype, rows, k)) : weight.stride[0];
+  p.row_tiles = static_cast<int>((rows + kTileRows - 1) / kTileRows);
+  p.ids = ids ? op.ids.data : nullptr;
+  p.ids_stride = ids ? op.ids.stride[0] : 0;
+  p.tokens = static_cast<int>(op.x.dim(0));
+  p.slots = static_cast<int>(op.parts[0].out.dim(1));
+  p.experts = static_cast<int>(experts);
+  p.x = op.x.data;
+  p.x_token_stride = op.x.stride[0];
+  p.x_of_pairs = op.x.dim(1) != 1;
+  p.x_slot_stride = p.x_of_pairs ? op.x.stride[1] : 0;
+  p.k = static_cast<int>(k);
+  p.k_padded = padded_columns(k);
+  return p;
 }
 
-template <DType kType>
-__global__ void __launch_bounds__(32 * kWarps) multiply(const ExpertProduct p) {
-  const int row = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
-  if (row >= p.rows) return;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int64_t token = blockIdx.y / p.slots, slot = blockIdx.y % p.slots;
-  const int64_t expert = p.ids == nullptr
-                             ? slot
-                             : reinterpret_cast<const int32_t*>(p.ids + token * p.ids_stride)[slot];
-  const auto* x =
-      reinterpret_cast<const float*>(p.x + token * p.x_token_stride + slot * p.x_slot_stride);
-  const uint8_t* weight = p.weight + expert * p.expert_stride + row * p.row_stride;
-  float sum = warp_sum(lane_product<kType>(p, weight, x, lane));
-  if (lane != 0) return;
-  if (p.bias != nullptr) {
-    sum += reinterpret_cast<const float*>(reinterpret_cast<const std::byte*>(p.bias) +
-                                          expert * p.bias_stride)[row];
-  }
-  reinterpret_cast<float*>(p.out + token * p.out_token_stride + slot * p.out_slot_stride)[row] =
-      sum;
+bool goes_to_matvec(const Context& context, const ExpertProduct& p) {
+  return context.few_tokens(p.tokens) && (p.ids == nullptr || p.pairs() <= kFewPairs);
 }
 
-template <DType kType>
-void launch_product(cudaStream_t stream, const ExpertProduct& p, int64_t pairs) {
-  const dim3 grid(static_cast<unsigned>((p.rows + kWarps - 1) / kWarps),
-                  static_cast<unsigned>(pairs));
-  multiply<kType><<<grid, 32 * kWarps, 0, stream>>>(p);
+// How many pairs a tile has: few where experts have few, as a tile's weights are unpacked for all.
+int tile_pairs(const ExpertProduct& p) {
+  return p.pairs() <= 20 * std::min(p.experts, p.pairs()) ? 32 : 128;
 }
 
-struct Row {
-  DType type;
-  void (*launch)(cudaStream_t, const ExpertProduct&, int64_t);
-};
-
-template <DType... kTypes>
-constexpr std::array<Row, sizeof...(kTypes)> make_table() {
-  return {Row{kTypes, launch_product<kTypes>}...};
+Status multiply_sorted(Context& context, const ExpertKernels& kernels, const ExpertProduct& p,
+                       const ExpertLists& lists, int n) {
+  return n == 32 ? kernels.matmul_32(context, p, lists) : kernels.matmul_128(context, p, lists);
 }
 
-using enum DType;
-constexpr auto kTable =
-    make_table<kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ8_1, kQ2_K, kQ3_K, kQ4_K,
-               kQ5_K, kQ6_K, kQ8_K, kIQ2_XXS, kIQ2_XS, kIQ3_XXS, kIQ1_S, kIQ4_NL, kIQ3_S, kIQ2_S,
-               kIQ4_XS, kIQ1_M, kTQ1_0, kTQ2_0, kMXFP4, kNVFP4, kQ1_0, kQ2_0>();
-
-constexpr int64_t kPairsMax = 65535;  // of a grid's second dimension
+Status multiply(Context& context, ExpertProduct p, DType type, bool tiled) {
+  const ExpertKernels* kernels = find_expert_kernels(type);
+  if (!tiled || kernels == nullptr) return multiply_blocks(context, p, type);
+  if (goes_to_matvec(context, p)) return kernels->matvec(context, p);
+  const int n = tile_pairs(p);
+  const ExpertLists lists = TRY(sort_pairs(context, p, n));
+  p.x16 = TRY(gather_pairs(context, p, &lists));
+  return multiply_sorted(context, *kernels, p, lists, n);
+}
 
 }  // namespace
 
 Status run(Context& context, const ExpertMatMul& op) {
-  const int64_t tokens = op.x.dim(0), slots = op.parts[0].out.dim(1);
-  if (tokens * slots == 0) return {};
-  for (int i = 0; i < op.num_parts; ++i) {
-    const ExpertMatMul::Part& part = op.parts[i];
-    const Located at = context.locate(part.weight);
-    const auto row = std::find_if(kTable.begin(), kTable.end(),
-                                  [&](const Row& r) { return r.type == part.weight.dtype; });
-    if (row == kTable.end() || (at.weight != nullptr && at.weight->tiled)) {
-      return Error{ErrorCode::kUnsupported,
-                   "expert_matmul: no CUDA kernel for " + part.weight.describe()};
-    }
-    ExpertProduct p{.weight = reinterpret_cast<const uint8_t*>(part.weight.data),
-                    .expert_stride = part.weight.stride[0],
-                    .row_stride = part.weight.stride[1],
-                    .bias = part.bias.empty() ? nullptr : part.bias.as<const float>(),
-                    .bias_stride = part.bias.empty() ? 0 : part.bias.stride[0],
-                    .x = op.x.data,
-                    .x_token_stride = op.x.stride[0],
-                    .x_slot_stride = op.x.dim(1) == 1 ? 0 : op.x.stride[1],
-                    .ids = op.ids.empty() ? nullptr : op.ids.data,
-                    .ids_stride = op.ids.empty() ? 0 : op.ids.stride[0],
-                    .out = part.out.data,
-                    .out_token_stride = part.out.stride[0],
-                    .out_slot_stride = part.out.stride[1],
-                    .rows = static_cast<int>(part.weight.dim(1)),
-                    .k = static_cast<int>(part.weight.dim(2)),
-                    .slots = static_cast<int>(slots),
-                    .grids = context.grids};
-    const int64_t tokens_at_once = std::max<int64_t>(1, kPairsMax / slots);
-    for (int64_t first = 0; first < tokens; first += tokens_at_once) {
-      const int64_t count = std::min(tokens_at_once, tokens - first);
-      row->launch(context.stream, p, count * slots);
-      TRY(check_launch("expert_matmul"));
-      p.x += count * p.x_token_stride;
-      p.out += count * p.out_token_stride;
-      if (p.ids != nullptr) p.ids += count * p.ids_stride;
-    }
+  if (op.x.dim(0) == 0 || op.parts[0].out.dim(1) == 0 || op.x.dim(2) == 0) return {};
+  const int together = alike(op) ? op.num_parts : 1;
+  for (int i = 0; i < op.num_parts; i += together) {
+    const TensorView& weight = op.parts[i].weight;
+    if (weight.dim(1) == 0) continue;
+    const ExpertProduct p = TRY(product_of(context, op, i, i + together - 1));
+    TRY(multiply(context, p, weight.dtype, is_tiled(context, weight)));
   }
   return {};
+}
+
+Result<bool> run_gated_experts(Context& context, const ExpertMatMul& in, Activation activation,
+                               const ExpertMatMul& down) {
+  const TensorView &first = in.parts[0].weight, &second = down.parts[0].weight;
+  const ExpertKernels* in_kernels = find_expert_kernels(first.dtype);
+  const ExpertKernels* down_kernels = find_expert_kernels(second.dtype);
+  if (in_kernels == nullptr || down_kernels == nullptr || !alike(in) || !is_tiled(context, first) ||
+      !is_tiled(context, in.parts[1].weight) || !is_tiled(context, second)) {
+    return false;
+  }
+  ExpertProduct gated = TRY(product_of(context, in, 0, 1));
+  ExpertProduct next = TRY(product_of(context, down, 0, 0));
+  const bool few = goes_to_matvec(context, gated);
+  const bool spelled_out =
+      activation == Activation::kSilu || activation == Activation::kSwigluClamped;
+  if (!few && !spelled_out) return false;
+  gated.is_gated = true;
+  gated.activation = activation;
+  gated.gated_stride = next.k_padded;
+  gated.gated_out = TRY(context.next_activations(gated.pairs(), gated.gated_stride));
+  next.x16 = gated.gated_out;
+  next.x_of_pairs = true;
+  if (few) {
+    TRY(in_kernels->matvec(context, gated));
+    TRY(down_kernels->matvec(context, next));
+    return true;
+  }
+  const int n = tile_pairs(gated);
+  const ExpertLists lists = TRY(sort_pairs(context, gated, n));
+  gated.x16 = TRY(gather_pairs(context, gated, &lists));
+  TRY(multiply_sorted(context, *in_kernels, gated, lists, n));
+  TRY(multiply_sorted(context, *down_kernels, next, lists, n));
+  return true;
 }
 
 }  // namespace realm::cuda

@@ -5,7 +5,8 @@
 // written, the ops run one by one.
 #include <algorithm>
 
-#include "backends/cuda/matmul.cuh"
+#include "backends/cuda/experts.cuh"
+#include "backends/cuda/norm.cuh"
 #include "backends/cuda/reduce.cuh"
 
 namespace realm::cuda {
@@ -175,6 +176,16 @@ Result<size_t> fuse_norm(Context& context, const RmsNorm& op, std::span<const Op
   return size_t{1};
 }
 
+// Queries and keys are normed head by head.
+Result<size_t> fuse_head_norms(Context& context, const RmsNorm& first, std::span<const Op> rest) {
+  const RmsNorm* second = rest.empty() ? nullptr : std::get_if<RmsNorm>(&rest.front());
+  if (second == nullptr || overlap(first.out, second->x) || overlap(first.out, second->out) ||
+      overlap(first.x, second->out)) {
+    return size_t{0};
+  }
+  return TRY(norm_both(context, first, *second)) ? size_t{2} : size_t{0};
+}
+
 // act(gate) * up as a product's x; a thread has four columns.
 __global__ void __launch_bounds__(kThreads)
     gated_to_16(Rows gate, Rows up, Activation kind, int64_t dim, __nv_bfloat16* out16,
@@ -257,6 +268,28 @@ Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<
   TRY(launch_product(context, p));
   context.ready = {.of = act->out.data, .x = p.gated_out};
   return size_t{2};
+}
+
+// The products of chosen experts: gate, up, their activation, down.
+Result<size_t> fuse_experts(Context& context, const ExpertMatMul& in, std::span<const Op> rest) {
+  if (rest.size() < 2 || in.num_parts != 2 || in.x.dim(0) == 0) return size_t{0};
+  const auto* act = std::get_if<GatedActivation>(&rest[0]);
+  const auto* down = std::get_if<ExpertMatMul>(&rest[1]);
+  const TensorView &gate = in.parts[0].out, &up = in.parts[1].out;
+  if (act == nullptr || down == nullptr || act->up.empty() || act->gate.data != gate.data ||
+      act->up.data != up.data || !gate.is_contiguous() || !up.is_contiguous() ||
+      down->num_parts != 1 || down->x.data != act->out.data || !down->x.is_contiguous() ||
+      down->x.num_elements() != gate.num_elements() || down->x.dim(1) != gate.dim(1) ||
+      act->out.num_elements() != gate.num_elements() || in.ids.empty() ||
+      down->ids.data != in.ids.data || down->ids.stride[0] != in.ids.stride[0]) {
+    return size_t{0};
+  }
+  // What up's place holds may be down's output already.
+  const std::span<const Op> after = rest.subspan(2);
+  if (read_later(after, act->out) || read_later(after, gate) || read_later(rest.subspan(1), up)) {
+    return size_t{0};
+  }
+  return TRY(run_gated_experts(context, in, act->activation, *down)) ? size_t{3} : size_t{0};
 }
 
 Result<size_t> fuse_attention(Context& context, const Attention& op, std::span<const Op> rest) {
@@ -368,12 +401,19 @@ Result<size_t> fuse_rope(Context& context, const Rope& q, std::span<const Op> re
 
 Result<size_t> run_fused(Context& context, std::span<const Op> ops) {
   const std::span<const Op> rest = ops.subspan(1);
-  if (const auto* norm = std::get_if<RmsNorm>(&ops.front())) return fuse_norm(context, *norm, rest);
+  if (const auto* norm = std::get_if<RmsNorm>(&ops.front())) {
+    const size_t done = TRY(fuse_norm(context, *norm, rest));
+    if (done > 0) return done;
+    return fuse_head_norms(context, *norm, rest);
+  }
   if (const auto* act = std::get_if<GatedActivation>(&ops.front())) {
     return fuse_activation(context, *act, rest);
   }
   if (const auto* product = std::get_if<MatMul>(&ops.front())) {
     return fuse_gated_product(context, *product, rest);
+  }
+  if (const auto* experts = std::get_if<ExpertMatMul>(&ops.front())) {
+    return fuse_experts(context, *experts, rest);
   }
   if (const auto* attention = std::get_if<Attention>(&ops.front())) {
     return fuse_attention(context, *attention, rest);

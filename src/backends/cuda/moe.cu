@@ -1,5 +1,6 @@
 // Mixtures of experts: choosing, and the weighted sum. The products are in expert_matmul.cu.
 #include "backends/cuda/context.cuh"
+#include "backends/cuda/reduce.cuh"
 
 namespace realm::cuda {
 namespace {
@@ -45,38 +46,42 @@ __device__ void choose_groups(const Selection& s, const float* choice, float* gr
   }
 }
 
-__device__ void soften(const float* x, float* out, int n) {
+// Softmax by one warp; x and out may be the same.
+__device__ void soften(const float* x, float* out, int n, int lane) {
   float largest = -INFINITY, sum = 0.0f;
-  for (int i = 0; i < n; ++i) largest = fmaxf(largest, x[i]);
-  for (int i = 0; i < n; ++i) {
-    out[i] = expf(x[i] - largest);
-    sum += out[i];
+  for (int i = lane; i < n; i += 32) largest = fmaxf(largest, x[i]);
+  largest = warp_max(largest);
+  for (int i = lane; i < n; i += 32) {
+    const float e = expf(x[i] - largest);
+    out[i] = e;
+    sum += e;
   }
-  for (int i = 0; i < n; ++i) out[i] /= sum;
+  sum = warp_sum(sum);
+  for (int i = lane; i < n; i += 32) out[i] /= sum;
 }
 
-// The best that is not taken, the lowest id among equals; numbers only count where all are.
-__device__ int best_of(const float* choice, const bool* taken, int experts, int lane) {
-  float value = -INFINITY;
-  int index = 0x7fffffff;
-  for (int e = lane; e < experts; e += 32) {
-    if (!taken[e] && (index == 0x7fffffff || choice[e] > value)) {
-      value = choice[e];
-      index = e;
-    }
-  }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, value, step);
-    const int other_index = __shfl_xor_sync(0xffffffffu, index, step);
-    const bool there = other_index != 0x7fffffff, mine = index != 0x7fffffff;
-    if (there && (!mine || other > value || (!(value > other) && other_index < index))) {
-      value = other;
-      index = other_index;
-    }
-  }
-  return index;
+// Larger for larger floats, above 1; 1 for what is no number.
+__device__ uint32_t key_of(float x) {
+  if (isnan(x)) return 1;
+  const uint32_t bits = __float_as_uint(x + 0.0f);  // both zeros are one
+  return max((bits >> 31) != 0 ? ~bits : bits | 0x80000000u, 2u);
 }
+
+// A lane's best of its experts lane, lane + 32, ...; keys of 0 are taken.
+struct LaneBest {
+  uint32_t key;
+  int expert;
+  __device__ void find(const uint32_t* keys, int experts, int lane) {
+    key = 0;
+    expert = lane;
+    for (int e = lane; e < experts; e += 32) {
+      if (keys[e] > key) {
+        key = keys[e];
+        expert = e;
+      }
+    }
+  }
+};
 
 // One warp a token.
 __global__ void select_experts(const Selection s) {
@@ -84,61 +89,101 @@ __global__ void select_experts(const Selection s) {
   float* scores = shared;
   float* choice = scores + s.experts;
   float* group_scores = choice + s.experts;
-  bool* taken = reinterpret_cast<bool*>(group_scores + s.num_groups);
+  float* weights = group_scores + s.num_groups;  // of the chosen
+  auto* keys = reinterpret_cast<uint32_t*>(weights + s.used);
+  bool* taken = reinterpret_cast<bool*>(keys + s.experts);
   const int64_t token = blockIdx.x;
   const int lane = static_cast<int>(threadIdx.x);
   const auto* logits = reinterpret_cast<const float*>(s.logits + token * s.logits_stride);
+  may_start_next();
+  wait_for_inputs();
   for (int e = lane; e < s.experts; e += 32) {
     const float x = logits[e];
     scores[e] = s.score == RouterScore::kSigmoid ? 1.0f / (1.0f + expf(-x)) : x;
-    taken[e] = false;
   }
   __syncwarp();
-  if (lane == 0 && s.score == RouterScore::kSoftmax) soften(scores, scores, s.experts);
+  if (s.score == RouterScore::kSoftmax) soften(scores, scores, s.experts, lane);
   __syncwarp();
   for (int e = lane; e < s.experts; e += 32) {
     choice[e] = s.bias != nullptr ? scores[e] + s.bias[e] : scores[e];
+    keys[e] = key_of(choice[e]);
   }
   __syncwarp();
-  if (lane == 0 && s.num_groups_used < s.num_groups) {
-    choose_groups(s, choice, group_scores, taken);
-  }
-  __syncwarp();
-  int32_t* ids = s.ids + token * s.used;
-  float* weights = s.weights + token * s.used;
-  for (int j = 0; j < s.used; ++j) {
-    const int best = best_of(choice, taken, s.experts, lane);
-    if (lane == 0) {
-      taken[best] = true;
-      ids[j] = best;
-      weights[j] = scores[best];
-    }
+  if (s.num_groups_used < s.num_groups) {
+    if (lane == 0) choose_groups(s, choice, group_scores, taken);
     __syncwarp();
+    for (int e = lane; e < s.experts; e += 32) {
+      if (taken[e]) keys[e] = 0;
+    }
   }
-  if (lane != 0) return;
-  if (s.score == RouterScore::kSoftmaxOfChosen) soften(weights, weights, s.used);
+  LaneBest mine;
+  mine.find(keys, s.experts, lane);
+  int32_t* ids = s.ids + token * s.used;
+  for (int j = 0; j < s.used; ++j) {
+    const uint32_t best = __reduce_max_sync(0xffffffffu, mine.key);
+    const int expert = __reduce_min_sync(0xffffffffu, mine.key == best ? mine.expert : 0x7fffffff);
+    if (mine.key == best && mine.expert == expert) {
+      keys[expert] = 0;
+      mine.find(keys, s.experts, lane);
+      ids[j] = expert;
+      weights[j] = scores[expert];
+    }
+  }
+  __syncwarp();
+  if (s.score == RouterScore::kSoftmaxOfChosen) soften(weights, weights, s.used, lane);
   float divisor = 1.0f;
   if (s.normalize) {
     float sum = 0.0f;
-    for (int j = 0; j < s.used; ++j) sum += weights[j];
+    for (int j = lane; j < s.used; j += 32) sum += weights[j];
+    sum = warp_sum(sum);
     if (sum > 0.0f) divisor = sum;
   }
-  for (int j = 0; j < s.used; ++j) weights[j] = weights[j] / divisor * s.scale;
+  for (int j = lane; j < s.used; j += 32) {
+    s.weights[token * s.used + j] = weights[j] / divisor * s.scale;
+  }
 }
 
-__global__ void combine(const std::byte* x, int64_t x_stride, int64_t slot_stride, Rows weights,
-                        int slots, bool accumulate, Rows out, int64_t dim) {
-  const int64_t d = static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
+constexpr int kCombineThreads = 128;
+
+// A thread has kColumns columns of a token, in the order of arithmetic that the op defines.
+template <int kColumns>
+__global__ void __launch_bounds__(kCombineThreads)
+    combine(const std::byte* x, int64_t x_stride, int64_t slot_stride, Rows weights, int slots,
+            bool accumulate, Rows out, int64_t dim) {
+  using Piece = std::conditional_t<kColumns == 4, float4, float>;
+  may_start_next();
+  wait_for_inputs();
+  const int64_t d = kColumns * (static_cast<int64_t>(blockIdx.y) * kCombineThreads + threadIdx.x);
   if (d >= dim) return;
   const int64_t token = blockIdx.x;
   const float* weight = weights.row(token);
-  const std::byte* row = x + token * x_stride;
-  float sum = reinterpret_cast<const float*>(row)[d] * weight[0];
+  const std::byte* row = x + token * x_stride + d * static_cast<int64_t>(sizeof(float));
+  alignas(Piece) float sums[kColumns], values[kColumns];
+  *reinterpret_cast<Piece*>(values) = *reinterpret_cast<const Piece*>(row);
+#pragma unroll
+  for (int i = 0; i < kColumns; ++i) sums[i] = values[i] * weight[0];
+#pragma unroll 4
   for (int j = 1; j < slots; ++j) {
-    sum = fmaf(reinterpret_cast<const float*>(row + j * slot_stride)[d], weight[j], sum);
+    *reinterpret_cast<Piece*>(values) = *reinterpret_cast<const Piece*>(row + j * slot_stride);
+    const float w = weight[j];
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) sums[i] = fmaf(values[i], w, sums[i]);
   }
-  float* to = out.row(token) + d;
-  *to = accumulate ? *to + sum : sum;
+  auto* to = reinterpret_cast<Piece*>(out.row(token) + d);
+  if (accumulate) {
+    *reinterpret_cast<Piece*>(values) = *to;
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) sums[i] = values[i] + sums[i];
+  }
+  *to = *reinterpret_cast<const Piece*>(sums);
+}
+
+bool rows_of_16_bytes(const TensorView& view) {
+  if (reinterpret_cast<uintptr_t>(view.data) % 16 != 0) return false;
+  for (int i = 0; i + 1 < view.rank; ++i) {
+    if (view.stride[i] % 16 != 0) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -159,26 +204,26 @@ Status run(Context& context, const SelectExperts& op) {
                     .group_score = op.group_score,
                     .normalize = op.normalize,
                     .scale = op.scale};
-  const auto shared = static_cast<size_t>(2 * s.experts + s.num_groups) * sizeof(float) +
+  const auto shared = static_cast<size_t>(3 * s.experts + s.num_groups + s.used) * sizeof(float) +
                       static_cast<size_t>(s.experts);
   if (shared > 48 * 1024) {
     return Error{ErrorCode::kUnsupported,
                  "select_experts: " + std::to_string(s.experts) + " experts are too many on CUDA"};
   }
-  select_experts<<<static_cast<unsigned>(tokens), 32, shared, context.stream>>>(s);
-  return check_launch("select_experts");
+  return launch("select_experts", select_experts, static_cast<unsigned>(tokens), 32, shared,
+                context.stream, s);
 }
 
 Status run(Context& context, const CombineExperts& op) {
   const int64_t tokens = op.x.dim(0), dim = op.x.dim(2);
   if (tokens == 0 || dim == 0) return {};
-  constexpr int kThreads = 256;
+  const bool wide = dim % 4 == 0 && rows_of_16_bytes(op.x) && rows_of_16_bytes(op.out);
+  const int64_t of_block = kCombineThreads * (wide ? 4 : 1);
   const dim3 grid(static_cast<unsigned>(tokens),
-                  static_cast<unsigned>((dim + kThreads - 1) / kThreads));
-  combine<<<grid, kThreads, 0, context.stream>>>(op.x.data, op.x.stride[0], op.x.stride[1],
-                                                 Rows(op.weights), static_cast<int>(op.x.dim(1)),
-                                                 op.accumulate, Rows(op.out), dim);
-  return check_launch("combine_experts");
+                  static_cast<unsigned>((dim + of_block - 1) / of_block));
+  return launch("combine_experts", wide ? combine<4> : combine<1>, grid, kCombineThreads, 0,
+                context.stream, op.x.data, op.x.stride[0], op.x.stride[1], Rows(op.weights),
+                static_cast<int>(op.x.dim(1)), op.accumulate, Rows(op.out), dim);
 }
 
 }  // namespace realm::cuda
