@@ -394,13 +394,16 @@ struct CodesIQ4_XS : SuperBase<BlockIQ4_XS> {
     return lookup(kIq4Values, nibbles_16(b + offsetof(BlockIQ4_XS, qs) + 16 * v));
   }
   REALM_INLINE ScaleBytes scales(const uint8_t* b) {
-    const uint64_t low = load_u32(b + offsetof(BlockIQ4_XS, scales_l));
-    const uint64_t high = load_u16(b + offsetof(BlockIQ4_XS, scales_h));
-    uint64_t bytes = 0;
-    for (int j = 0; j < 8; ++j) {
-      const uint64_t scale = ((low >> (4 * j)) & 15) | (((high >> (2 * j)) & 3) << 4);
-      bytes |= ((scale - 32) & 0xff) << (8 * j);
-    }
+    uint64_t low = load_u32(b + offsetof(BlockIQ4_XS, scales_l));  // to a byte each
+    low = (low | (low << 16)) & 0x0000ffff0000ffff;
+    low = (low | (low << 8)) & 0x00ff00ff00ff00ff;
+    low = (low | (low << 4)) & 0x0f0f0f0f0f0f0f0f;
+    uint64_t high = load_u16(b + offsetof(BlockIQ4_XS, scales_h));
+    high = (high | (high << 24)) & 0x000000ff000000ff;
+    high = (high | (high << 12)) & 0x000f000f000f000f;
+    high = (high | (high << 6)) & 0x0303030303030303;
+    const uint64_t top = 0x8080808080808080;  // so that nothing is borrowed
+    const uint64_t bytes = ((low | (high << 4) | top) - 0x2020202020202020) ^ top;
     return {bytes, 0};
   }
 };

@@ -233,6 +233,28 @@ REALM_INLINE void store_digits(CodesQ6_K, const uint8_t* block, __m256i scales, 
   }
 }
 
+// ---- IQ4_XS: sixteen bytes a sub-block, its first half in the lower nibbles ----
+
+REALM_INLINE void store_digits(CodesIQ4_XS, const uint8_t* block, __m256i scales, int row,
+                               SuperTile& to) {
+  const __m512i wide = _mm512_castsi256_si512(_mm256_slli_epi16(scales, 8));
+  const __m512i values =
+      _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(kIq4Values)));
+  const __m512i twice = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3);
+  const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0,
+                                         0x0004000400040004, 0x0004000400040004, 0, 0);
+#pragma GCC unroll 4
+  for (int step = 0; step < 4; ++step) {
+    const __m512i packed = _mm512_permutexvar_epi64(
+        twice,
+        _mm512_castsi256_si512(avx512::load_32(block + offsetof(BlockIQ4_XS, qs) + 32 * step)));
+    const __m512i nibbles =
+        _mm512_and_si512(_mm512_srlv_epi16(packed, shift), _mm512_set1_epi8(15));
+    store_two_bytes(_mm512_shuffle_epi8(values, nibbles), scales_of_step<32>(wide, step), step, row,
+                    to);
+  }
+}
+
 // ---- codebooks ----
 
 template <typename Book>
