@@ -20,7 +20,9 @@ void add_inspect(CLI::App&, Commands& commands) {
   command->add_option("-c,--ctx", options->context, "context length of the memory estimate")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
-  command->add_option("--kv-type", options->kv_type, "type of the KV cache: f32, f16 or q8_0")
+  command
+      ->add_option("--kv-type", options->kv_type,
+                   "type of the KV cache: f32, f16, bf16, q8_0 or fp8")
       ->type_name("TYPE");
   command->add_flag("--json", options->json, "print a JSON object");
   commands.on_run(command, [options] { return run_inspect(*options); });

@@ -207,30 +207,20 @@ Result<double> cached_elements(const Metadata& metadata, const std::string& arch
   return elements;
 }
 
-struct KvType {
-  const char* name;
-  double bytes_per_element;
-};
-constexpr KvType kKvTypes[] = {{"f32", 4.0}, {"f16", 2.0}, {"q8_0", 34.0 / 32.0}};
-
 Result<Memory> estimate_memory(const TensorDirectory& model, const InspectOptions& options,
                                uint64_t weight_bytes) {
   const Metadata& metadata = model.metadata();
   const std::string arch = TRY(metadata.get_string("general.architecture"));
   const int64_t layers = TRY(metadata.get_int(arch + ".block_count", 1, 100000));
   const int64_t trained = TRY(metadata.get_int(arch + ".context_length", 1, int64_t{1} << 40));
-  const auto type = std::find_if(std::begin(kKvTypes), std::end(kKvTypes),
-                                 [&](const KvType& t) { return options.kv_type == t.name; });
-  if (type == std::end(kKvTypes)) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "KV type '" + options.kv_type + "' is not known; there are f32, f16, q8_0"};
-  }
+  const DType kv_type = TRY(parse_kv_type(options.kv_type));
+  const BlockFormat& format = *find_block_format(kv_type);
   Memory memory;
   memory.context = options.context > 0 ? options.context : std::min<int64_t>(trained, 8192);
   memory.weights = weight_bytes;
   const double elements = TRY(cached_elements(metadata, arch, layers));
   memory.kv = static_cast<uint64_t>(elements * static_cast<double>(memory.context) *
-                                    type->bytes_per_element);
+                                    format.block_bytes / format.block_elements);
   return memory;
 }
 

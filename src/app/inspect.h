@@ -13,7 +13,7 @@ struct InspectOptions {
   bool tensors = false;  // list every tensor
   bool json = false;
   int64_t context = 0;          // for the memory estimate; 0: the model's own, at most 8192
-  std::string kv_type = "f16";  // f32, f16 or q8_0
+  std::string kv_type = "f16";  // one of kv_types()
 };
 
 // The report, as text for a terminal or as one JSON object.

@@ -17,6 +17,7 @@
 #include "base/memory_lock.h"
 #include "formats/gguf.h"
 #include "formats/open_model.h"
+#include "ops/kv_types.h"
 
 namespace realm {
 namespace {
@@ -158,10 +159,9 @@ Result<std::shared_ptr<const TensorDirectory>> open_model_argument(const std::st
 }
 
 Result<DType> parse_kv_type(const std::string& name) {
-  if (name == "f32") return DType::kF32;
-  if (name == "f16") return DType::kF16;
-  if (name == "q8_0") return DType::kQ8_0;
-  return Error{ErrorCode::kInvalidArgument, "kv-type '" + name + "' is not one of f32, f16, q8_0"};
+  if (const KvType* type = find_kv_type(name)) return type->dtype;
+  return Error{ErrorCode::kInvalidArgument,
+               "kv-type '" + name + "' is not one of " + kv_type_names()};
 }
 
 int64_t default_context(const ModelInfo& info) {
@@ -299,7 +299,7 @@ Result<std::unique_ptr<Engine>> LoadedModel::make_engine(EngineOptions options) 
   if (!engine.ok() && engine.error().code == ErrorCode::kExhausted) {
     return Error{ErrorCode::kExhausted,
                  label + ": " + engine.error().message +
-                     "; lower --ctx, --cache-tokens or --parallel, take --kv-type q8_0" +
+                     "; lower --ctx, --cache-tokens or --parallel, take --kv-type fp8" +
                      (backend->is_host() ? "" : ", fewer --gpu-layers, or --backend cpu")};
   }
   return engine;

@@ -27,7 +27,7 @@ struct ModelOptions {
   std::shared_ptr<SharedPool> pool = {};  // of the CPU backend, in place of threads of its own
   std::string cpu_isa = {};               // empty: the best this processor has (debugging aid)
   int64_t context = 0;                    // tokens; 0: default_context()
-  std::string kv_type = "f16";            // f32, f16 or q8_0
+  std::string kv_type = "f16";            // one of kv_types()
   std::vector<std::string> lora = {};
   std::string gpu_layers = "auto";  // or how many of the last layers the GPU takes
   double gpu_memory = 0.9;          // share of the GPU's memory that may be in use

@@ -219,7 +219,7 @@ std::vector<SettingRow> make_table() {
        .type = kChoice,
        .fallback = "f16",
        .placeholder = {},
-       .choices = {"f32", "f16", "q8_0"},
+       .choices = {"f32", "f16", "bf16", "q8_0", "fp8"},
        .help = "type of the KV cache"},
       {.name = "cpu-isa",
        .synonyms = {},

@@ -119,7 +119,7 @@ TEST(Settings, ErrorsSayWhereAndWhat) {
   EXPECT_EQ(Given({"--repeat-penalty", "0"}).message(),
             "--repeat-penalty must be a number above 0 and at most 100, not '0'");
   EXPECT_EQ(Given({"--kv-type", "q8-0"}).message(),
-            "--kv-type must be one of f32, f16, q8_0, not 'q8-0'; did you mean 'q8_0'?");
+            "--kv-type must be one of f32, f16, bf16, q8_0, fp8, not 'q8-0'; did you mean 'q8_0'?");
   const ConfigFile unknown("\ntreads = 3\n");
   EXPECT_EQ(Given({"--config", unknown.path}).message(),
             unknown.path + ":2: there is no setting 'treads'; did you mean 'threads'?");

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "formats/quant/quant_table.h"
 #include "models/check_weights.h"
+#include "ops/kv_types.h"
 
 namespace realm {
 namespace {
@@ -141,8 +142,8 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   o.max_logit_rows = std::min(o.max_logit_rows, o.max_step_tokens);
   TRY(check_range("logit rows a step", o.max_logit_rows, 1, 65536));
   o.max_sequences = std::min(o.max_sequences, o.max_step_tokens);
-  if (o.kv_type != DType::kF32 && o.kv_type != DType::kF16 && o.kv_type != DType::kQ8_0) {
-    return Error{ErrorCode::kInvalidArgument, "the KV cache can be f32, f16 or q8_0"};
+  if (find_kv_type(o.kv_type) == nullptr) {
+    return Error{ErrorCode::kInvalidArgument, "the KV cache can be one of " + kv_type_names()};
   }
   const int64_t num_pages = (o.cache_tokens + kPageTokens - 1) / kPageTokens;
   std::unique_ptr<Engine> engine(

@@ -27,7 +27,7 @@ struct EngineOptions {
   int64_t max_step_tokens = 512;  // tokens of one step
   int64_t max_sequences = 16;     // sequences of one step
   int64_t max_logit_rows = 16;    // rows of logits of one step
-  DType kv_type = DType::kF16;    // F32, F16 or Q8_0
+  DType kv_type = DType::kF16;    // one of kv_types()
   int32_t host_pages = 0;         // pages of KV cache that the host's memory holds besides
   bool embeddings = false;        // step_hidden() will be called; without it no encoder is taken
 };

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "formats/quant/f8_e4m3.h"
 #include "formats/quant/quant_table.h"
 
 namespace realm {
@@ -51,6 +52,11 @@ const char* plain_name(DType type) {
   }
 }
 
+// Null for what only the KV cache has.
+const BlockFormat* find_file_format(DType type) {
+  return type == kF8E4M3 ? nullptr : find_block_format(type);
+}
+
 Error bad(std::string message) {
   return Error{ErrorCode::kBadModel, std::move(message)};
 }
@@ -76,7 +82,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 bool is_known_dtype(DType type) {
-  return plain_bytes(type) != 0 || find_block_format(type) != nullptr;
+  return plain_bytes(type) != 0 || find_file_format(type) != nullptr;
 }
 
 std::string dtype_name(DType type) {
@@ -92,7 +98,7 @@ Result<size_t> tensor_bytes(DType type, const std::vector<int64_t>& shape) {
   uint64_t block_elements = 1;
   uint64_t block_bytes = plain_bytes(type);
   if (block_bytes == 0) {
-    const BlockFormat* format = find_block_format(type);
+    const BlockFormat* format = find_file_format(type);
     if (format == nullptr) {
       return bad("type id " + std::to_string(static_cast<uint32_t>(type)) + " is not known");
     }

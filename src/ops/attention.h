@@ -25,7 +25,7 @@ namespace realm {
 // What lies in a page past a sequence's last position never reaches a result, whatever it is.
 struct Attention {
   TensorView q;  // [tokens, heads, k_dim] F32, may be strided
-  // [pages, kv_heads, kPageTokens, k_dim or v_dim] F32, F16 or Q8_0, both of one type
+  // [pages, kv_heads, kPageTokens, k_dim or v_dim], both of one of kv_types()
   TensorView k_cache, v_cache;
   TensorView positions;    // [tokens] I32
   TensorView seq_start;    // [sequences + 1] I32: first token of each sequence in the batch

@@ -4,6 +4,7 @@
 #include "formats/quant/quant_table.h"
 #include "ops/case_builder.h"
 #include "ops/case_list.h"
+#include "ops/kv_types.h"
 
 namespace realm {
 namespace {
@@ -83,7 +84,8 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
   const auto add = [&rows](const std::string& name, const Setup& setup) {
     rows.push_back({"attention", name, [setup] { return make_attention(setup); }});
   };
-  for (const DType cache : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+  for (const KvType& kv : kv_types()) {
+    const DType cache = kv.dtype;
     const std::string name = find_block_format(cache)->name;
     add(name + " first token", {.runs = {{0, 1}}, .cache = cache});
     add(name + " prefill over pages", {.runs = {{0, 75}}, .cache = cache});
@@ -107,9 +109,10 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
   add("smallest heads", {.runs = {{50, 6}}, .k_dim = 16, .v_dim = 16});
   add("largest heads", {.runs = {{33, 2}}, .heads = 2, .kv_heads = 1, .k_dim = 256, .v_dim = 256});
   for (const int64_t dim : {int64_t{72}, int64_t{80}, int64_t{100}, int64_t{112}, int64_t{6}}) {
-    for (const DType cache : {DType::kF32, DType::kF16}) {
-      const std::string name = find_block_format(cache)->name;
-      add(name + " head size " + std::to_string(dim),
+    for (const auto& [kv_name, cache] : kv_types()) {
+      const BlockFormat& format = *find_block_format(cache);
+      if (dim % format.block_elements != 0) continue;
+      add(std::string(format.name) + " head size " + std::to_string(dim),
           {.runs = {{30, 5}, {64, 1}}, .k_dim = dim, .v_dim = dim, .cache = cache});
     }
   }
@@ -121,22 +124,43 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                                        .k_dim = 576,
                                        .v_dim = 512,
                                        .values_in_keys = true});
-  for (const DType cache : {DType::kF32, DType::kF16, DType::kQ8_0}) {
-    add(find_block_format(cache)->name + std::string(" values in keys"), {.runs = {{40, 9}},
-                                                                          .heads = 20,
-                                                                          .kv_heads = 1,
-                                                                          .k_dim = 160,
-                                                                          .v_dim = 128,
-                                                                          .cache = cache,
-                                                                          .values_in_keys = true});
+  for (const auto& [kv_name, cache] : kv_types()) {
+    add(std::string(kv_name) + " values in keys", {.runs = {{40, 9}},
+                                                   .heads = 20,
+                                                   .kv_heads = 1,
+                                                   .k_dim = 160,
+                                                   .v_dim = 128,
+                                                   .cache = cache,
+                                                   .values_in_keys = true});
   }
   // A token of each of several sequences: short beside long, more than are cut together at once.
-  for (const int64_t dim : {int64_t{64}, int64_t{128}, int64_t{256}}) {
-    const Setup s{.runs = {{700, 1}, {0, 1}, {31, 1}, {32, 1}, {1999, 1}, {64, 1}},
-                  .heads = 8,
-                  .k_dim = dim,
-                  .v_dim = dim};
-    add("one token each, head size " + std::to_string(dim), s);
+  for (const KvType& kv : kv_types()) {
+    const std::string name = find_block_format(kv.dtype)->name;
+    for (const int64_t dim : {int64_t{64}, int64_t{128}, int64_t{256}}) {
+      const Setup s{.runs = {{700, 1}, {0, 1}, {31, 1}, {32, 1}, {1999, 1}, {64, 1}},
+                    .heads = 8,
+                    .k_dim = dim,
+                    .v_dim = dim,
+                    .cache = kv.dtype};
+      add(name + " one token each, head size " + std::to_string(dim), s);
+    }
+    add(name + " one token each, 16 heads for one", {.runs = {{90, 1}, {300, 1}, {5, 1}},
+                                                     .heads = 16,
+                                                     .kv_heads = 1,
+                                                     .k_dim = 128,
+                                                     .v_dim = 128,
+                                                     .cache = kv.dtype});
+    add(name + " one token each, window, cap and sinks, strided q",
+        {.runs = {{200, 1}, {7, 1}, {1000, 1}},
+         .cache = kv.dtype,
+         .soft_cap = 30.0f,
+         .window = 70,
+         .sinks = true,
+         .q_gap = 256});
+    add(name + " many tokens of two sequences, head size 128",
+        {.runs = {{170, 90}, {0, 130}}, .heads = 8, .k_dim = 128, .v_dim = 128, .cache = kv.dtype});
+    add(name + " many tokens, window, cap and sinks",
+        {.runs = {{300, 70}}, .cache = kv.dtype, .soft_cap = 30.0f, .window = 90, .sinks = true});
   }
   // What a GPU has kernels of its own for: parts of positions, more rows than a tile, sinks over
   // parts.
@@ -156,16 +180,12 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                                                .sinks = true});
   add("48 heads for one, one token",
       {.runs = {{600, 1}}, .heads = 48, .kv_heads = 1, .k_dim = 128, .v_dim = 128});
-  add("one token each, 16 heads for one", {.runs = {{90, 1}, {300, 1}, {5, 1}},
-                                           .heads = 16,
-                                           .kv_heads = 1,
-                                           .k_dim = 128,
-                                           .v_dim = 128});
   // Prompts of several tiles of positions, of the head size that most models have.
   add("head size 128 over many pages",
       {.runs = {{300, 70}, {129, 3}, {0, 200}}, .heads = 8, .k_dim = 128, .v_dim = 128});
   // So many heads that the CPU may work otherwise.
-  for (const DType cache : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+  for (const KvType& kv : kv_types()) {
+    const DType cache = kv.dtype;
     const std::string name = find_block_format(cache)->name;
     add(name + " 32 heads for two",
         {.runs = {{100, 1}, {0, 33}, {7, 1}, {kAttentionSplit - 3, 6}, {64, 5}},
@@ -195,11 +215,6 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
   add("one token of 300 sequences",
       {.runs = std::vector<Run>(300, Run{40, 1}), .heads = 2, .kv_heads = 1});
   add("one token of one long sequence", {.runs = {{9000, 1}}, .heads = 4, .kv_heads = 1});
-  add("one token each, window, cap and sinks, strided q", {.runs = {{200, 1}, {7, 1}, {1000, 1}},
-                                                           .soft_cap = 30.0f,
-                                                           .window = 70,
-                                                           .sinks = true,
-                                                           .q_gap = 256});
   // Long ones by themselves, so that their own size is what errors are held against.
   for (const int64_t dim : {int64_t{64}, int64_t{128}, int64_t{256}}) {
     add("700 positions, head size " + std::to_string(dim),
@@ -250,7 +265,8 @@ void attention_bench_cases(std::vector<CaseRow>& rows) {
     s.cache = cache;
     return s;
   };
-  for (const DType cache : {DType::kF16, DType::kQ8_0}) {
+  for (const auto& [kv_name, cache] : kv_types()) {
+    if (cache == DType::kF32) continue;
     const std::string name = find_block_format(cache)->name;
     add(name + " decode at 4096", with(llama_8b, {{4095, 1}}, cache));
     add(name + " decode at 32768", with(llama_8b, {{32767, 1}}, cache));

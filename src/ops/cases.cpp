@@ -6,6 +6,7 @@
 #include "formats/quant/quant_table.h"
 #include "ops/case_builder.h"
 #include "ops/case_list.h"
+#include "ops/kv_types.h"
 
 namespace realm {
 namespace {
@@ -230,7 +231,8 @@ void rope_cases(std::vector<CaseRow>& rows) {
 }
 
 void kv_cases(std::vector<CaseRow>& rows) {
-  for (const DType type : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+  for (const KvType& kv : kv_types()) {
+    const DType type = kv.dtype;
     const std::string name = find_block_format(type)->name;
     const auto store = [&rows, type](const std::string& title, int64_t tokens, int64_t heads,
                                      int64_t k_dim, int64_t v_dim, Layout layout, float scale) {

@@ -13,7 +13,7 @@ inline constexpr int kPageTokens = 32;
 // values are the first columns of the keys (see Attention).
 struct StoreKv {
   TensorView k, v;              // [tokens, kv_heads, head_dim] F32, may be strided
-  TensorView k_cache, v_cache;  // [pages, kv_heads, kPageTokens, head_dim] F32, F16 or Q8_0
+  TensorView k_cache, v_cache;  // [pages, kv_heads, kPageTokens, head_dim] of one of kv_types()
   TensorView slots;             // [tokens] I64
 
   template <typename F>

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "formats/quant/quant_table.h"
+#include "ops/kv_types.h"
 
 namespace realm {
 namespace {
@@ -26,9 +27,8 @@ bool is_f32(const TensorView& view, int rank) {
 }
 
 bool is_cache(const TensorView& view) {
-  const bool type =
-      view.dtype == DType::kF32 || view.dtype == DType::kF16 || view.dtype == DType::kQ8_0;
-  return type && view.rank == 4 && view.shape[2] == kPageTokens && view.is_contiguous();
+  return find_kv_type(view.dtype) != nullptr && view.rank == 4 && view.shape[2] == kPageTokens &&
+         view.is_contiguous();
 }
 
 // A cache of values of its own, or a view of the first columns of the keys.

@@ -43,7 +43,7 @@ class SameBits(RealmTest):
         self.succeed("logits", model, "--tokens", ",".join(map(str, tokens)), "-o", out, *options)
         return out.read_bytes()
 
-    def check(self, model, tokens, vocab: int, kv_types=("f32", "f16", "q8_0")):
+    def check(self, model, tokens, vocab: int, kv_types=("f32", "f16", "bf16", "q8_0", "fp8")):
         for kv_type in kv_types:
             whole = self.logits(model, tokens, "--threads", "1", "--kv-type", kv_type)
             self.assertEqual(len(whole), len(tokens) * vocab * 4)
@@ -57,7 +57,8 @@ class SameBits(RealmTest):
     def test_tiny_f32(self):
         model = self.write("model.gguf", tiny_model.make().bytes())
         # Its heads of 16 hold no block of Q8_0.
-        self.check(model, [(i * 37) % tiny_model.VOCAB for i in range(40)], tiny_model.VOCAB, ("f32", "f16"))
+        self.check(model, [(i * 37) % tiny_model.VOCAB for i in range(40)], tiny_model.VOCAB,
+                   ("f32", "f16", "bf16", "fp8"))
 
     def test_embedded_q8_0(self):
         self.check(EMBEDDED, [1, 361, 208, 627, 1391, 414, 460, 423, 299, 657, 94, 96, 3783, 40, 2, 208, 1, 366, 208],
@@ -69,7 +70,7 @@ class SameBits(RealmTest):
                 folder = self.shared("golden", name)
                 golden = json.loads((folder / "golden.json").read_text())
                 # This small model's compressed rows of 64 + 16 hold no whole blocks of Q8_0 (real ones' 576 do).
-                kv_types = ("f32", "f16") if name == "deepseek2" else ("f32", "f16", "q8_0")
+                kv_types = ("f32", "f16", "bf16", "fp8") + (() if name == "deepseek2" else ("q8_0",))
                 self.check(folder / "model.gguf", golden["tokens"], golden["vocab"], kv_types)
 
     def test_q4_k_m(self):

@@ -65,7 +65,7 @@ class Run(RealmTest):
 
     def test_kv_types_answer_alike(self):
         answers = {self.answer(EMBEDDED, QUESTION, "--temperature", "0", "--kv-type", kind)
-                   for kind in ("f32", "f16", "q8_0")}
+                   for kind in ("f32", "f16", "bf16", "q8_0", "fp8")}
         self.assertEqual(len(answers), 1, answers)
 
     def test_system_prompt_reaches_the_model(self):

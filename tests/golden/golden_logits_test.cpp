@@ -7,6 +7,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "engine/engine.h"
+#include "formats/quant/f8_e4m3.h"
 #include "golden/golden_family.h"
 
 namespace realm {
@@ -83,7 +84,7 @@ TEST_P(GoldenLogits, MatchTransformers) {
 TEST_P(GoldenLogits, SameBitsHoweverTheyAreComputed) {
   const auto golden = load_golden_family(golden_root() / GetParam());
   if (!golden) GTEST_SKIP() << "no reference data in " << REALM_SHARED_DIR;
-  for (DType kv : {DType::kF32, DType::kF16}) {
+  for (DType kv : {DType::kF32, DType::kF16, DType::kBF16, kF8E4M3}) {
     const std::vector<float> expected = logits_of(*golden, {.kv_type = kv});
     EXPECT_EQ(logits_of(*golden, {.chunk = 1, .kv_type = kv}), expected);
     EXPECT_EQ(logits_of(*golden, {.chunk = 7, .threads = 2, .kv_type = kv}), expected);

@@ -6,19 +6,16 @@
 #include <vector>
 
 #include "backends/cpu/cpu_backend.h"
+#include "formats/quant/f8_e4m3.h"
 
 namespace realm::cpu {
 namespace {
 
 CacheType cache_type_of(DType dtype) {
-  switch (dtype) {
-    case DType::kF16:
-      return CacheType::kF16;
-    case DType::kQ8_0:
-      return CacheType::kQ8_0;
-    default:
-      return CacheType::kF32;
-  }
+  if (dtype == DType::kF16) return CacheType::kF16;
+  if (dtype == DType::kBF16) return CacheType::kBF16;
+  if (dtype == DType::kQ8_0) return CacheType::kQ8_0;
+  return dtype == kF8E4M3 ? CacheType::kE4M3 : CacheType::kF32;
 }
 
 // Consecutive tokens of one sequence and heads of one KV head.

@@ -54,11 +54,6 @@ REALM_INLINE void prefetch(const uint8_t* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
 }
 
-template <CacheType kType>
-constexpr int64_t kElementBytes = kType == CacheType::kF32   ? 4
-                                  : kType == CacheType::kF16 ? 2
-                                                             : 1;
-
 // k_block [k_dim][32] from the page's rows; half of the next page is asked for.
 template <CacheType kType>
 void turn_keys(const AttentionTile& tile, const uint8_t* page, const uint8_t* next,
@@ -359,8 +354,12 @@ void attention_split(const AttentionTile& tile, int64_t split, float* scratch, f
       return attend_split<CacheType::kF32>(tile, split, scratch, state);
     case CacheType::kF16:
       return attend_split<CacheType::kF16>(tile, split, scratch, state);
+    case CacheType::kBF16:
+      return attend_split<CacheType::kBF16>(tile, split, scratch, state);
     case CacheType::kQ8_0:
       return attend_split<CacheType::kQ8_0>(tile, split, scratch, state);
+    case CacheType::kE4M3:
+      return attend_split<CacheType::kE4M3>(tile, split, scratch, state);
   }
 }
 

@@ -200,9 +200,8 @@ void pack_queries(const AttentionTile& tile, const Workspace& work) {
 }
 
 template <CacheType kType>
-constexpr int64_t kPairBytes = kType == CacheType::kF32   ? 128  // of 32 elements
-                               : kType == CacheType::kF16 ? 64
-                                                          : 34;
+constexpr int64_t kPairBytes =  // of 32 elements
+    kType == CacheType::kQ8_0 ? 34 : 32 * kElementBytes<kType>;
 
 // Elements d .. d + 15 of a cached row, zeros past `dim`.
 template <CacheType kType>
@@ -554,8 +553,12 @@ void attention_split(const AttentionTile& tile, int64_t split_index, float* scra
       return attend_split<CacheType::kF32>(tile, split_index, scratch, state);
     case CacheType::kF16:
       return attend_split<CacheType::kF16>(tile, split_index, scratch, state);
+    case CacheType::kBF16:
+      return attend_split<CacheType::kBF16>(tile, split_index, scratch, state);
     case CacheType::kQ8_0:
       return attend_split<CacheType::kQ8_0>(tile, split_index, scratch, state);
+    case CacheType::kE4M3:
+      return attend_split<CacheType::kE4M3>(tile, split_index, scratch, state);
   }
 }
 

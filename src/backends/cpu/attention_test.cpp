@@ -11,6 +11,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/isa.h"
+#include "formats/quant/f8_e4m3.h"
 
 namespace realm::cpu {
 namespace {
@@ -110,7 +111,7 @@ void expect_same_bits(const std::vector<float>& a, const std::vector<float>& b,
 std::vector<std::pair<Shape, DType>> shapes_and_types() {
   std::vector<std::pair<Shape, DType>> all;
   for (const Shape& shape : std::span(kShapes).first(has_bf16_tiles() ? 2 : 1)) {
-    for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, kF8E4M3}) {
       all.emplace_back(shape, dtype);
     }
   }

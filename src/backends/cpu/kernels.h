@@ -9,7 +9,7 @@ namespace realm::cpu {
 
 enum class FloatType { kF32, kF16, kBF16 };
 enum class ActivationKind { kSilu, kGeluTanh, kGelu, kRelu, kReluSquared, kSwigluClamped };
-enum class CacheType { kF32, kF16, kQ8_0 };
+enum class CacheType { kF32, kF16, kBF16, kQ8_0, kE4M3 };
 
 // Attention of `num_tokens` consecutive tokens of one sequence for `num_heads` consecutive query
 // heads of one KV head. Row r of the tile: token r / num_heads, head r % num_heads.

@@ -2,6 +2,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/rows.h"
+#include "formats/quant/quant_table.h"
 
 namespace realm::cpu {
 namespace {
@@ -19,8 +20,11 @@ void store_row(Context& context, const TensorView& cache, int64_t slot, int64_t 
     case DType::kF16:
       context.kernels.to_f16(x, reinterpret_cast<uint16_t*>(to), dim);
       break;
-    default:  // Q8_0: check_op lets no other type pass
+    case DType::kQ8_0:
       context.kernels.to_q8_0(x, reinterpret_cast<uint8_t*>(to), dim);
+      break;
+    default:  // a row a token is little beside reading the cache
+      find_block_format(cache.dtype)->encode(x, to, dim, nullptr);
   }
 }
 

@@ -41,6 +41,18 @@ REALM_INLINE Vec load_i8(const int8_t* p) {
   const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(b))};
 }
+// E4M3 is half precision of an exponent less by 8, but for the code that is not a number.
+REALM_INLINE __m256i e4m3_halves(const uint8_t* p) {
+  const __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i mask = _mm256_set1_epi16(0x3f80);
+  const __m256i halves =
+      _mm256_and_si256(_mm256_slli_epi16(codes, 7), _mm256_set1_epi16(static_cast<short>(0xbf80)));
+  const __m256i nan = _mm256_cmpeq_epi16(_mm256_and_si256(halves, mask), mask);
+  return _mm256_or_si256(halves, _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00)));
+}
+REALM_INLINE Vec load_e4m3(const uint8_t* p) {
+  return {_mm512_mul_ps(_mm512_cvtph_ps(e4m3_halves(p)), _mm512_set1_ps(256.0f))};
+}
 REALM_INLINE void store(float* p, Vec a) {
   _mm512_storeu_ps(p, a.v);
 }
@@ -172,6 +184,21 @@ REALM_INLINE __m256 i8_8(const int8_t* p) {
 }
 REALM_INLINE Vec load_i8(const int8_t* p) {
   return {i8_8(p), i8_8(p + 8)};
+}
+// E4M3 is half precision of an exponent less by 8, but for the code that is not a number.
+REALM_INLINE __m256i e4m3_halves(const uint8_t* p) {
+  const __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i mask = _mm256_set1_epi16(0x3f80);
+  const __m256i halves =
+      _mm256_and_si256(_mm256_slli_epi16(codes, 7), _mm256_set1_epi16(static_cast<short>(0xbf80)));
+  const __m256i nan = _mm256_cmpeq_epi16(_mm256_and_si256(halves, mask), mask);
+  return _mm256_or_si256(halves, _mm256_and_si256(nan, _mm256_set1_epi16(0x7e00)));
+}
+REALM_INLINE Vec load_e4m3(const uint8_t* p) {
+  const __m256i halves = e4m3_halves(p);
+  const __m256 factor = _mm256_set1_ps(256.0f);
+  return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), factor),
+          _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)), factor)};
 }
 REALM_INLINE void store(float* p, Vec a) {
   _mm256_storeu_ps(p, a.lo);
@@ -313,6 +340,21 @@ REALM_INLINE Vec load_i8(const int8_t* p) {
   return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(lo))),
            vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))),
            vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))}};
+}
+// E4M3 is half precision of an exponent less by 8, but for the code that is not a number.
+REALM_INLINE Vec load_e4m3(const uint8_t* p) {
+  const uint16x8_t mask = vdupq_n_u16(0x3f80);
+  Vec r;
+  for (int i = 0; i < 2; ++i) {
+    const int16x8_t codes = vmovl_s8(vld1_s8(reinterpret_cast<const int8_t*>(p + 8 * i)));
+    uint16x8_t halves =
+        vandq_u16(vreinterpretq_u16_s16(vshlq_n_s16(codes, 7)), vdupq_n_u16(0xbf80));
+    const uint16x8_t nan = vceqq_u16(vandq_u16(halves, mask), mask);
+    halves = vorrq_u16(halves, vandq_u16(nan, vdupq_n_u16(0x7e00)));
+    r.q[2 * i] = vmulq_n_f32(vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(halves))), 256.0f);
+    r.q[2 * i + 1] = vmulq_n_f32(vcvt_f32_f16(vreinterpret_f16_u16(vget_high_u16(halves))), 256.0f);
+  }
+  return r;
 }
 REALM_INLINE void store(float* p, Vec a) {
   for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, a.q[i]);
@@ -476,6 +518,15 @@ REALM_INLINE Vec load_bf16(const uint16_t* p) {
 }
 REALM_INLINE Vec load_i8(const int8_t* p) {
   REALM_EACH_LANE(static_cast<float>(p[i]));
+}
+// E4M3 is half precision of an exponent less by 8, but for the code that is not a number.
+REALM_INLINE float e4m3_scalar(uint8_t code) {
+  const uint16_t half = static_cast<uint16_t>((code & 0x80u) << 8 | (code & 0x7fu) << 7);
+  return f16_scalar((code & 0x7fu) == 0x7fu ? static_cast<uint16_t>(half | 0x7e00u) : half) *
+         256.0f;
+}
+REALM_INLINE Vec load_e4m3(const uint8_t* p) {
+  REALM_EACH_LANE(e4m3_scalar(p[i]));
 }
 REALM_INLINE void store(float* p, Vec a) {
   for (int i = 0; i < kLanes; ++i) p[i] = a.lane[i];

@@ -10,6 +10,12 @@
 
 namespace realm::cpu::REALM_ISA {
 
+// Bytes of an element where rows are not in blocks.
+template <CacheType kType>
+constexpr int64_t kElementBytes = kType == CacheType::kF32                                ? 4
+                                  : kType == CacheType::kF16 || kType == CacheType::kBF16 ? 2
+                                                                                          : 1;
+
 // Floats between two dimensions of turned keys: the positions of a block.
 constexpr int kTurnedStride = 32;
 
@@ -20,6 +26,10 @@ REALM_INLINE Vec load_cached(const uint8_t* row, int64_t d) {
   if constexpr (kType == CacheType::kF16) {
     return load_f16(reinterpret_cast<const uint16_t*>(row) + d);
   }
+  if constexpr (kType == CacheType::kBF16) {
+    return load_bf16(reinterpret_cast<const uint16_t*>(row) + d);
+  }
+  if constexpr (kType == CacheType::kE4M3) return load_e4m3(row + d);
   // Q8_0 blocks of 32: a half-precision scale, then 32 codes.
   const uint8_t* block = row + d / 32 * 34;
   uint16_t halves[kLanes];
@@ -31,7 +41,7 @@ REALM_INLINE Vec load_cached(const uint8_t* row, int64_t d) {
 template <CacheType kType>
 REALM_INLINE Vec load_cached_partial(const uint8_t* row, int64_t d, int64_t n) {
   static_assert(kType != CacheType::kQ8_0);  // its rows are whole blocks
-  constexpr size_t kBytes = kType == CacheType::kF32 ? 4 : 2;
+  constexpr auto kBytes = static_cast<size_t>(kElementBytes<kType>);
   alignas(64) uint8_t buffer[kLanes * sizeof(float)] = {};
   memcpy(buffer, row + static_cast<size_t>(d) * kBytes, static_cast<size_t>(n) * kBytes);
   return load_cached<kType>(buffer, 0);
@@ -68,8 +78,18 @@ REALM_INLINE void turn_f32(const uint8_t* rows, int64_t stride, int64_t d, float
   }
 }
 
+REALM_INLINE void store_8(CacheType type, float* to, __m128i halves) {
+  if (type == CacheType::kF16) {
+    _mm256_storeu_ps(to, _mm256_cvtph_ps(halves));
+  } else {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  }
+}
+
 // Interleaving the first half of the rows with the second, log2(rows) times over, is a transpose.
-REALM_INLINE void turn_f16(const uint8_t* rows, int64_t stride, int64_t d, float* out) {
+template <CacheType kType>
+REALM_INLINE void turn_16(const uint8_t* rows, int64_t stride, int64_t d, float* out) {
   for (int p = 0; p < 16; p += 8) {
     __m256i a[8], b[8];
     for (int j = 0; j < 8; ++j) {
@@ -90,18 +110,17 @@ REALM_INLINE void turn_f16(const uint8_t* rows, int64_t stride, int64_t d, float
     }
     for (int j = 0; j < 8; ++j) {  // halves of b[j]: dimensions j and j + 8
       float* to = out + j * kTurnedStride + p;
-      _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm256_castsi256_si128(b[j])));
-      _mm256_storeu_ps(to + 8 * kTurnedStride, _mm256_cvtph_ps(_mm256_extracti128_si256(b[j], 1)));
+      store_8(kType, to, _mm256_castsi256_si128(b[j]));
+      store_8(kType, to + 8 * kTurnedStride, _mm256_extracti128_si256(b[j], 1));
     }
   }
 }
 
-REALM_INLINE void turn_q8_0(const uint8_t* rows, int64_t stride, int64_t d, float* out) {
-  const Vec scales = load_scales(rows, stride, d);
-  __m128i a[16], b[16];
+// a[i] = byte i of sixteen rows.
+REALM_INLINE void turn_bytes(const uint8_t* rows, int64_t stride, __m128i (&a)[16]) {
+  __m128i b[16];
   for (int j = 0; j < 16; ++j) {
-    a[j] = _mm_loadu_si128(
-        reinterpret_cast<const __m128i*>(rows + j * stride + d / 32 * 34 + 2 + d % 32));
+    a[j] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + j * stride));
   }
   for (int round = 0; round < 2; ++round) {
     for (int j = 0; j < 8; ++j) {
@@ -113,6 +132,12 @@ REALM_INLINE void turn_q8_0(const uint8_t* rows, int64_t stride, int64_t d, floa
       a[2 * j + 1] = _mm_unpackhi_epi8(b[j], b[j + 8]);
     }
   }
+}
+
+REALM_INLINE void turn_q8_0(const uint8_t* rows, int64_t stride, int64_t d, float* out) {
+  const Vec scales = load_scales(rows, stride, d);
+  __m128i a[16];
+  turn_bytes(rows + d / 32 * 34 + 2 + d % 32, stride, a);
   for (int j = 0; j < 16; ++j) {
     alignas(16) int8_t codes[16];
     _mm_store_si128(reinterpret_cast<__m128i*>(codes), a[j]);
@@ -120,11 +145,23 @@ REALM_INLINE void turn_q8_0(const uint8_t* rows, int64_t stride, int64_t d, floa
   }
 }
 
+REALM_INLINE void turn_e4m3(const uint8_t* rows, int64_t stride, int64_t d, float* out) {
+  __m128i a[16];
+  turn_bytes(rows + d, stride, a);
+  for (int j = 0; j < 16; ++j) {
+    alignas(16) uint8_t codes[16];
+    _mm_store_si128(reinterpret_cast<__m128i*>(codes), a[j]);
+    store(out + j * kTurnedStride, load_e4m3(codes));
+  }
+}
+
 template <CacheType kType>
 REALM_INLINE void turn(const uint8_t* rows, int64_t stride, int64_t d, float* out) {
   if constexpr (kType == CacheType::kF32) turn_f32(rows, stride, d, out);
-  if constexpr (kType == CacheType::kF16) turn_f16(rows, stride, d, out);
+  if constexpr (kType == CacheType::kF16) turn_16<kType>(rows, stride, d, out);
+  if constexpr (kType == CacheType::kBF16) turn_16<kType>(rows, stride, d, out);
   if constexpr (kType == CacheType::kQ8_0) turn_q8_0(rows, stride, d, out);
+  if constexpr (kType == CacheType::kE4M3) turn_e4m3(rows, stride, d, out);
 }
 
 #elif defined(__ARM_NEON) && defined(REALM_ISA_IS_NEON)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "formats/quant/f8_e4m3.h"
 #include "formats/quant/floats.h"
 #include "formats/quant/iq1_m.h"
 #include "formats/quant/iq1_s.h"
@@ -81,6 +82,10 @@ constexpr BlockFormat kFormats[] = {
 
 #undef FORMAT_ROW
 
+// Of the KV cache only.
+constexpr BlockFormat kCacheFormat = {kF8E4M3,        "F8_E4M3", 1,       1,     decode_f8_e4m3,
+                                      encode_f8_e4m3, false,     nullptr, {0, 1}};
+
 constexpr bool sorted_by_type() {
   return std::is_sorted(std::begin(kFormats), std::end(kFormats),
                         [](const BlockFormat& a, const BlockFormat& b) { return a.type < b.type; });
@@ -100,6 +105,7 @@ std::span<const BlockFormat> block_formats() {
 }
 
 const BlockFormat* find_block_format(DType type) {
+  if (type == kF8E4M3) return &kCacheFormat;
   const BlockFormat* row =
       std::lower_bound(std::begin(kFormats), std::end(kFormats), type,
                        [](const BlockFormat& format, DType id) { return format.type < id; });
