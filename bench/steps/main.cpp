@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "formats/gguf.h"
 #include "formats/synth.h"
+#include "ops/kv_types.h"
 
 namespace realm {
 namespace {
@@ -104,16 +105,17 @@ class Bench {
     const int64_t sequences = test.decode ? test.count : 1;
     const int64_t step = test.decode ? 1 : test.count;
     const int64_t context = test.depth + (test.decode ? options_.steps + 8 : step);
-    DType kv = DType::kF16;
-    if (options_.kv == "f32") kv = DType::kF32;
-    if (options_.kv == "q8_0") kv = DType::kQ8_0;
+    const KvType* kv = find_kv_type(options_.kv);
+    if (kv == nullptr) {
+      return Error{ErrorCode::kInvalidArgument, "--kv is one of " + kv_type_names()};
+    }
     const auto engine = TRY(Engine::create(model_, backend_,
                                            {.context = context,
                                             .cache_tokens = sequences * (context + kPageTokens),
                                             .max_step_tokens = std::max(sequences, step),
                                             .max_sequences = sequences,
                                             .max_logit_rows = sequences,
-                                            .kv_type = kv}));
+                                            .kv_type = kv->dtype}));
     std::vector<Sequence> all;
     std::vector<std::pair<PageId, PageId>> copies;
     for (int64_t i = 0; i < sequences; ++i) {

@@ -1,8 +1,10 @@
 // Attention in single precision for every shape and cache: any head sizes, windows, soft caps,
-// sinks and slopes. The kernels of attention_decode.cu, attention_prefill.cu and attention_wide.cu
-// are tried first. Four warps share a (token, head) pair and take every fourth position; limited by
-// the latency of their dependent sums.
+// sinks and slopes. The kernels of attention_decode.cu, attention_prefill.cu, attention_typed.cu
+// and attention_wide.cu are tried first. Four warps share a (token, head) pair and take every
+// fourth position; limited by the latency of their dependent sums.
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/cuda_backend.h"
@@ -17,6 +19,13 @@ constexpr int kWarps = 4;
 __device__ float cache_value(const std::byte* row, DType type, int d) {
   if (type == DType::kF32) return reinterpret_cast<const float*>(row)[d];
   if (type == DType::kF16) return __half2float(reinterpret_cast<const __half*>(row)[d]);
+  if (type == DType::kBF16) {
+    return __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(row)[d]);
+  }
+  if (type == kF8E4M3) {
+    const auto code = static_cast<__nv_fp8_storage_t>(row[d]);
+    return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
+  }
   const std::byte* block = row + d / 32 * 34;
   const float scale = __half2float(*reinterpret_cast<const __half*>(block));
   return scale * static_cast<float>(reinterpret_cast<const int8_t*>(block + 2)[d % 32]);
@@ -111,6 +120,14 @@ Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* o
     TRY(attend_decode(context, args));
     return true;
   }
+  if (!context.batch_invariant && can_attend_typed_decode(context, args)) {
+    TRY(attend_typed_decode(context, args));
+    return true;
+  }
+  if (can_attend_typed_prefill(context, args)) {
+    TRY(attend_typed_prefill(context, args));
+    return true;
+  }
   if (can_attend_prefill(args)) {
     TRY(attend_prefill(context, args));
     return true;
@@ -124,6 +141,10 @@ Status run(Context& context, const Attention& op) {
   if (!context.batch_invariant && can_attend_decode(context, args)) {
     return attend_decode(context, args);
   }
+  if (!context.batch_invariant && can_attend_typed_decode(context, args)) {
+    return attend_typed_decode(context, args);
+  }
+  if (can_attend_typed_prefill(context, args)) return attend_typed_prefill(context, args);
   // One token of each sequence leaves most rows of a prefill tile empty and its positions in one
   // block.
   const bool splits = !context.batch_invariant && args.num_tokens == args.num_sequences;

@@ -2,8 +2,26 @@
 #pragma once
 
 #include "backends/cuda/context.cuh"
+#include "formats/quant/f8_e4m3.h"
 
 namespace realm::cuda {
+
+// A cache's type as a parameter of templates, which the compiler takes enumerators for only.
+enum class CacheType { kF32, kF16, kBF16, kQ8_0, kE4M3 };
+
+inline CacheType cache_type_of(DType type) {
+  if (type == DType::kF16) return CacheType::kF16;
+  if (type == DType::kBF16) return CacheType::kBF16;
+  if (type == DType::kQ8_0) return CacheType::kQ8_0;
+  return type == kF8E4M3 ? CacheType::kE4M3 : CacheType::kF32;
+}
+
+// Bytes of a row of `dim` elements.
+__host__ __device__ constexpr int cache_row_bytes(CacheType type, int dim) {
+  if (type == CacheType::kF32) return 4 * dim;
+  if (type == CacheType::kQ8_0) return dim / 32 * 34;
+  return type == CacheType::kE4M3 ? dim : 2 * dim;
+}
 
 struct AttentionArgs {
   const std::byte* q;
@@ -75,6 +93,12 @@ __device__ inline float power_of_two(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
 }
+
+// Both over caches of BF16, Q8_0 or E4M3, on devices with wgmma (attention_typed.cu).
+bool can_attend_typed_decode(const Context& context, const AttentionArgs& args);
+Status attend_typed_decode(Context& context, const AttentionArgs& args);
+bool can_attend_typed_prefill(const Context& context, const AttentionArgs& args);
+Status attend_typed_prefill(Context& context, const AttentionArgs& args);
 
 // Any other shape up to heads of 256, latent ones up to 576 and 512, F16 cache (attention_wide.cu).
 bool can_attend_wide(const AttentionArgs& args);

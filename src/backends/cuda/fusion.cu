@@ -5,6 +5,7 @@
 // written, the ops run one by one.
 #include <algorithm>
 
+#include "backends/cuda/cache_store.cuh"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/experts.cuh"
 #include "backends/cuda/matmul_fp8.cuh"
@@ -320,12 +321,31 @@ struct RopeStore {
   Rows q, k, v;
   const std::byte* table;
   int64_t table_stride;
-  std::byte *k_cache, *v_cache;  // F16
+  std::byte *k_cache, *v_cache;
   int64_t page_stride, head_stride, token_stride;
   const int64_t* slots;
   int heads, kv_heads, half, dim;
+  CacheType type;
   bool adjacent;
 };
+
+// A warp's elements as Q8_0, two a lane: of two blocks, or, where they are neighbours, of half a
+// warp's one.
+__device__ void store_blocks(std::byte* to, int first, int second, float u, float w) {
+  if (second == first + 1) {
+    float largest = fmaxf(fabsf(u), fabsf(w));
+#pragma unroll
+    for (int step = 8; step > 0; step /= 2) {
+      largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
+    }
+    const Q8Scale scale(largest);
+    scale.store(to, first, u);
+    scale.store(to, second, w);
+  } else {
+    Q8Scale(warp_max(fabsf(u))).store(to, first, u);
+    Q8Scale(warp_max(fabsf(w))).store(to, second, w);
+  }
+}
 
 // Rotates queries in place, and keys on their way into the cache, which values go to as they are. A
 // thread has kPairs pairs of elements of one token.
@@ -361,10 +381,13 @@ __global__ void __launch_bounds__(kThreads) rope_and_store(const RopeStore a) {
       x[first] = u;
       x[second] = w;
     } else {
-      auto* to = reinterpret_cast<__half*>((is_k ? a.k_cache : a.v_cache) + cache_offset +
-                                           head * a.head_stride);
-      to[first] = __float2half_rn(u);
-      to[second] = __float2half_rn(w);
+      std::byte* to = (is_k ? a.k_cache : a.v_cache) + cache_offset + head * a.head_stride;
+      if (a.type == CacheType::kQ8_0) {
+        store_blocks(to, first, second, u, w);  // a whole warp's: fuse_rope
+      } else {
+        store_cached(to, a.type, first, u);
+        store_cached(to, a.type, second, w);
+      }
     }
   }
 }
@@ -376,8 +399,11 @@ Result<size_t> fuse_rope(Context& context, const Rope& q, std::span<const Op> re
   if (k == nullptr || store == nullptr || store->v.empty() || store->k.data != k->x.data ||
       k->table.data != q.table.data || k->pairs != q.pairs || q.x.dim(0) != k->x.dim(0) ||
       q.x.dim(2) != k->x.dim(2) || store->v.dim(2) != k->x.dim(2) || q.x.dim(0) == 0 ||
-      store->k_cache.dtype != DType::kF16 || store->v_cache.dtype != DType::kF16 ||
-      q.x.dim(2) % 2 != 0 || q.x.dim(2) > 1024 || read_later(rest.subspan(2), k->x)) {
+      store->k_cache.dtype != store->v_cache.dtype ||
+      (store->k_cache.dtype == DType::kQ8_0 &&
+       q.x.dim(2) % 64 != 0) ||  // a warp has a row's blocks
+      q.x.dim(2) % 2 != 0 ||
+      q.x.dim(2) > 1024 || read_later(rest.subspan(2), k->x)) {
     return size_t{0};
   }
   const int64_t rotated = q.table.dim(1);
@@ -398,6 +424,7 @@ Result<size_t> fuse_rope(Context& context, const Rope& q, std::span<const Op> re
                        .kv_heads = static_cast<int>(k->x.dim(1)),
                        .half = static_cast<int>(rotated / 2),
                        .dim = static_cast<int>(q.x.dim(2)),
+                       .type = cache_type_of(store->k_cache.dtype),
                        .adjacent = q.pairs == RopePairs::kAdjacent};
   const bool few = context.few_tokens(q.x.dim(0));
   const int pairs = (args.heads + 2 * args.kv_heads) * args.half;

@@ -1,6 +1,5 @@
 // Writing keys and values into pages, and copying pages.
-#include <cuda_fp16.h>
-
+#include "backends/cuda/cache_store.cuh"
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/reduce.cuh"
 
@@ -11,7 +10,7 @@ struct Cache {
   std::byte* data;
   int64_t page_stride, head_stride, token_stride;  // bytes
   int dim;
-  DType type;
+  CacheType type;
 
   explicit Cache(const TensorView& view)
       : data(view.data),
@@ -19,32 +18,21 @@ struct Cache {
         head_stride(view.stride[1]),
         token_stride(view.stride[2]),
         dim(static_cast<int>(view.dim(3))),
-        type(view.dtype) {}
+        type(cache_type_of(view.dtype)) {}
   __device__ std::byte* row(int64_t slot, int64_t head) const {
     return data + slot / kPageTokens * page_stride + head * head_stride +
            slot % kPageTokens * token_stride;
   }
 };
 
-// One warp stores 32 elements; the arithmetic of Q8_0 is encode_q8_0's: the scale is rounded to
-// half precision first, kept off zero and infinity.
+// One warp stores 32 elements.
 __device__ void store_32(const Cache& cache, std::byte* to, int first, const float* x, int lane) {
   const int d = first + lane;
   const float value = d < cache.dim ? x[d] : 0.0f;
-  if (cache.type == DType::kF32) {
-    if (d < cache.dim) reinterpret_cast<float*>(to)[d] = value;
-  } else if (cache.type == DType::kF16) {
-    if (d < cache.dim) reinterpret_cast<__half*>(to)[d] = __float2half_rn(value);
-  } else {
-    const float factor = fminf(warp_max(fabsf(value)) / 127.0f, 65504.0f);
-    uint16_t bits = __half_as_ushort(__float2half_rn(factor));
-    if (bits == 0 && factor != 0.0f) bits = 1;
-    const float d_half = __half2float(__ushort_as_half(bits));
-    const float inverse = bits == 0 ? 0.0f : 1.0f / d_half;
-    const float code = rintf(fminf(fmaxf(value * inverse, -127.0f), 127.0f));
-    std::byte* block = to + first / 32 * 34;
-    if (lane == 0) *reinterpret_cast<uint16_t*>(block) = bits;
-    reinterpret_cast<int8_t*>(block + 2)[lane] = static_cast<int8_t>(code);
+  if (cache.type == CacheType::kQ8_0) {
+    Q8Scale(warp_max(fabsf(value))).store(to, d, value);
+  } else if (d < cache.dim) {
+    store_cached(to, cache.type, d, value);
   }
 }
 

@@ -1,0 +1,535 @@
+// Decode over caches of BF16, Q8_0 and E4M3, on devices with wgmma: attention_decode.cu's line of
+// pages, cut and merged as there, whose comments hold here, too. What differs is how a page comes
+// and how it becomes the first factors of products: attention_pages.cuh.
+#pragma once
+
+#include <algorithm>
+
+#include "backends/cuda/async.cuh"
+#include "backends/cuda/attention.cuh"
+#include "backends/cuda/attention_pages.cuh"
+#include "backends/cuda/features.cuh"
+#include "backends/cuda/matmul.cuh"
+#include "backends/cuda/mma.cuh"
+#include "backends/cuda/reduce.cuh"
+#include "backends/cuda/tensor_map.cuh"
+
+namespace realm::cuda::decode_detail {
+
+constexpr int kHeads = kTypedHeadsMax / 2;
+// Of a launch: sequences; pages of a block at least; blocks that share a KV head of a sequence at
+// most.
+constexpr int kSequences = kTypedSequences, kPagesMin = 4, kSharesMax = 32;
+constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
+
+struct Partials {
+  float* values;  // [parts, kv_heads, 2, heads_per_kv, v_dim + 2]: sums, maximum, total
+  int* counters;  // [sequences, kv_heads], zero
+};
+
+template <CacheType kType, int kDim>
+struct Ring {
+  using Page = PageOf<kType, kDim>;
+  // 128 KB on their way, where two pages a warp would do with half of the warps, too.
+  static constexpr int kWarps = kDim <= 128 ? 8 : 4, kThreads = 32 * kWarps;
+  static constexpr int kPageBytes = Page::kPageBytes, kStageBytes = 2 * kPageBytes;
+  static constexpr int kStages = (128 * 1024 / kWarps + kPageBytes) / kStageBytes;
+  static constexpr int kWarpBytes = kStages * kStageBytes;
+  static constexpr int kBytes = kWarps * kWarpBytes;
+  // Of a launch: room to align, the ring, the rows to merge, the sequences' ends.
+  static size_t shared_bytes(const AttentionArgs& a) {
+    return static_cast<size_t>(1024 + kBytes +
+                               (kWarps * a.heads_per_kv * (kDim + 2) + a.num_sequences) * 4);
+  }
+};
+
+// One lane's: asks for a page's keys and values.
+template <CacheType kType, int kDim>
+__device__ void fetch_page(const AttentionArgs& a, const CUtensorMap* k_map,
+                           const CUtensorMap* v_map, int64_t page, int head, std::byte* to,
+                           uint64_t* barrier) {
+  using R = Ring<kType, kDim>;
+  barrier_expect(barrier, R::kStageBytes);
+  R::Page::fetch(k_map, a.k_cache, page * a.k_page_stride + head * a.k_head_stride, to, barrier);
+  R::Page::fetch(v_map, a.v_cache, page * a.v_page_stride + head * a.v_head_stride,
+                 to + R::kPageBytes, barrier);
+}
+
+// Of kTiles times 8 heads. Lane 4 g + t has, of heads 2 t and 2 t + 1 of each 8: elements value_dim
+// of rows g and g + 8 of their sums; maxima, in powers of two; its own positions' share of the
+// totals.
+template <int kDim, int kTiles>
+struct State {
+  float out[kTiles][kDim / 16][4];
+  float max[kTiles][2], sum[kTiles][2];
+
+  __device__ void clear() {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out[n][d][i] = 0.0f;
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        max[n][i] = -INFINITY;
+        sum[n][i] = 0.0f;
+      }
+    }
+  }
+};
+
+// Over the lanes that have the same heads.
+template <typename Combine>
+__device__ float over_positions(float value, Combine&& combine) {
+#pragma unroll
+  for (int step = 4; step < 32; step *= 2) {
+    value = combine(value, __shfl_xor_sync(0xffffffffu, value, step));
+  }
+  return value;
+}
+
+// Folds a page into the state. Positions outside [first, last] count nothing.
+template <CacheType kType, int kDim, int kTiles>
+__device__ void fold_page(const AttentionArgs& a, State<kDim, kTiles>& state,
+                          float (&scores)[kTiles][2][4], int begin, int first, int last,
+                          uint32_t v_page, int lane) {
+  using Page = PageOf<kType, kDim>;
+  if (a.soft_cap > 0.0f) {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        float& score = scores[n][i / 4][i % 4];
+        score = kLog2E * cap_score(score, a.soft_cap);
+      }
+    }
+  }
+  if (begin < first || begin + kPage - 1 > last) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int position = begin + 16 * (i / 4) + Page::position(lane / 4, i % 4 / 2);
+      if (position >= first && position <= last) continue;
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) scores[n][i / 4][i % 4] = -INFINITY;
+    }
+  }
+  uint32_t p[kTiles][2][2];
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    bool grew = false;
+    float correction[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float max = fmaxf(fmaxf(scores[n][0][i], scores[n][0][2 + i]),
+                        fmaxf(scores[n][1][i], scores[n][1][2 + i]));
+      max = over_positions(max, [](float x, float y) { return fmaxf(x, y); });
+      max = fmaxf(max, state.max[n][i]);
+      correction[i] = power_of_two(state.max[n][i] - max);
+      grew = grew || max > state.max[n][i];
+      state.max[n][i] = max;
+      float sum = 0.0f;
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float& score = scores[n][m][2 * r + i];
+          score = power_of_two(score - max);
+          sum += score;
+        }
+      }
+      state.sum[n][i] = state.sum[n][i] * correction[i] + sum;
+    }
+    if (__any_sync(0xffffffffu, grew)) {
+#pragma unroll
+      for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) state.out[n][d][i] *= correction[i % 2];
+      }
+    }
+    // A lane has a position's weights for two heads; the product wants two positions' for one head.
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        p[n][m][r] = transpose_matrix(Page::pack(scores[n][m][2 * r], scores[n][m][2 * r + 1]));
+      }
+    }
+  }
+  Page::add_values(p, v_page, lane, state.out);
+}
+
+// The query heads as operands, scaled; heads past the group are zero.
+template <CacheType kType, int kDim, int kTiles>
+__device__ void load_queries(const AttentionArgs& a, int64_t token, int kv_head, int lane,
+                             uint32_t (&q)[kTiles][kDim / 16][2]) {
+  using Page = PageOf<kType, kDim>;
+  const float scale = a.soft_cap > 0.0f ? a.scale : a.scale * kLog2E;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    const int row = kHeads * n + lane / 4;
+    const std::byte* from =
+        a.q + token * a.q_token_stride + (kv_head * a.heads_per_kv + row) * a.q_head_stride;
+#pragma unroll
+    for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float2 pair{0.0f, 0.0f};
+        if (row < a.heads_per_kv) {
+          pair = *reinterpret_cast<const float2*>(from + Page::query_dim(d, i, lane % 4) * 4);
+        }
+        q[n][d][i] = Page::pack(pair.x * scale, pair.y * scale);
+      }
+    }
+  }
+}
+
+// A warp's state as rows of [heads_per_kv, dim + 2]: sums, maximum, total.
+template <CacheType kType, int kDim, int kTiles>
+__device__ void write_state(const AttentionArgs& a, const State<kDim, kTiles>& state, int lane,
+                            float* rows) {
+  using Page = PageOf<kType, kDim>;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const float sum = over_positions(state.sum[n][i], [](float x, float y) { return x + y; });
+      const int row = kHeads * n + 2 * (lane % 4) + i;
+      if (row >= a.heads_per_kv) continue;
+      float* to = rows + row * (kDim + 2);
+#pragma unroll
+      for (int d = 0; d < kDim / 16; ++d) {
+        to[Page::value_dim(d, 0, lane / 4)] = state.out[n][d][i];
+        to[Page::value_dim(d, 1, lane / 4)] = state.out[n][d][2 + i];
+      }
+      if (lane / 4 == 0) {
+        to[kDim] = kLn2 * state.max[n][i];
+        to[kDim + 1] = sum;
+      }
+    }
+  }
+}
+
+// Merges the shares (at most 32) of one row: each has sums [dim], its maximum and its total. A warp
+// does a row: its lanes take a share each for the weights, then dimensions. The result is a share
+// again, or the output where it is the final one.
+template <int kDim, typename Load>
+__device__ void merge_rows(const AttentionArgs& a, Load&& load, int num_shares, int head,
+                           float* out, bool is_final, __nv_bfloat16* out16 = nullptr) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const bool has_sink = is_final && a.sinks != nullptr;
+  const float share_max = lane < num_shares ? load(lane, kDim) : -INFINITY;
+  const float share_total = lane < num_shares ? load(lane, kDim + 1) : 0.0f;
+  float sums[kDim / 32] = {};
+  float max = warp_max(share_max);
+  if (has_sink) max = fmaxf(max, a.sinks[head]);
+  const float weight = share_total > 0.0f ? __expf(share_max - max) : 0.0f;
+  float total = warp_sum(weight * share_total);
+  if (has_sink) total += __expf(a.sinks[head] - max);
+#pragma unroll 4
+  for (int s = 0; s < num_shares; ++s) {
+    const float w = __shfl_sync(0xffffffffu, weight, s);
+#pragma unroll
+    for (int i = 0; i < kDim / 32; ++i) sums[i] += w * load(s, lane + 32 * i);
+  }
+#pragma unroll
+  for (int i = 0; i < kDim / 32; ++i) {
+    if (is_final && out16 != nullptr) {
+      const int64_t column = static_cast<int64_t>(head) * kDim + lane + 32 * i;
+      out16[a.out16_permuted ? permuted_place(column) : column] =
+          __float2bfloat16_rn(sums[i] / total);
+    } else {
+      __stcg(out + lane + 32 * i, is_final ? sums[i] / total : sums[i]);
+    }
+  }
+  if (!is_final && lane == 0) {
+    __stcg(out + kDim, max);
+    __stcg(out + kDim + 1, total);
+  }
+}
+
+__device__ inline int first_position(const AttentionArgs& a, int last) {
+  return a.window > 0 ? max(0, last - static_cast<int>(a.window) + 1) : 0;
+}
+
+// A sequence and where its pages stand in the line of all.
+struct Place {
+  int sequence, begin, end;
+
+  // `ends`: of each sequence's pages.
+  __device__ Place(const int* ends, int num_sequences, int at) {
+    int low = 0, high = num_sequences - 1;
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (ends[middle] > at) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    sequence = low;
+    begin = low > 0 ? ends[low - 1] : 0;
+    end = ends[low];
+  }
+  __device__ void next(const int* ends, int num_sequences) {
+    begin = end;
+    if (++sequence < num_sequences) end = ends[sequence];
+  }
+};
+
+// How the line is cut: into shares of so many pages, from its begin on; or, where `each` is not 0,
+// from each sequence's begin on, which then has `each` parts to itself.
+struct LineCut {
+  int share, each;
+};
+
+// Fills `ends`. Every warp counts for itself.
+__device__ inline LineCut cut_line(const AttentionArgs& a, int* ends, int warp, int lane) {
+  constexpr int kEach = kSequences / 32;
+  const int parts = static_cast<int>(gridDim.y);
+  const auto share_of = [](int pages, int num_parts, int longest) {
+    const int least = max((longest + kSharesMax - 3) / (kSharesMax - 2), kPagesMin);
+    return max((pages + num_parts - 1) / num_parts, least);
+  };
+  if (a.num_sequences == 1) {
+    const int last = a.positions[0], total = last / kPage + 1 - first_position(a, last) / kPage;
+    if (threadIdx.x == 0) ends[0] = total;
+    __syncthreads();
+    return {share_of(total, parts, total), parts};
+  }
+  int pages[kEach], sum = 0, longest = 0;
+#pragma unroll
+  for (int i = 0; i < kEach; ++i) {
+    const int s = kEach * lane + i;
+    pages[i] = 0;
+    if (s < a.num_sequences) {
+      const int last = a.positions[s];
+      pages[i] = last / kPage + 1 - first_position(a, last) / kPage;
+    }
+    longest = max(longest, pages[i]);
+    sum += pages[i];
+  }
+  int end = sum;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(0xffffffffu, end, step);
+    if (lane >= step) end += other;
+  }
+  longest = __reduce_max_sync(0xffffffffu, longest);
+  const int total = __shfl_sync(0xffffffffu, end, 31);
+  if (warp == 0) {
+    end -= sum;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      end += pages[i];
+      if (kEach * lane + i < a.num_sequences) ends[kEach * lane + i] = end;
+    }
+  }
+  __syncthreads();
+  // Few sequences of about one length: no part has the end of one and the begin of another, each
+  // with its wait for queries and for the others that share it.
+  const int each = parts / a.num_sequences;
+  if (each >= 2 && longest * a.num_sequences <= total + total / 4) {
+    return {share_of(longest, each, longest), each};
+  }
+  return {share_of(total, parts, longest), 0};
+}
+
+// Block (h, i) takes part i of the line, of KV head h. The heads' blocks keep step, so that what
+// they read of a page at a time lies together.
+template <CacheType kType, int kDim, int kTiles>
+__device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partials& partials,
+                                            const CUtensorMap& k_map, const CUtensorMap& v_map) {
+  using R = Ring<kType, kDim>;
+  constexpr int kShare = kDim + 2, kWarps = R::kWarps;
+  extern __shared__ std::byte shared[];
+  __shared__ uint64_t barriers[kWarps][R::kStages];
+  __shared__ bool is_last;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  std::byte* const stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
+  std::byte* const ring = stages + warp * R::kWarpBytes;
+  auto* const rows = reinterpret_cast<float*>(stages + R::kBytes);
+  int* const ends = reinterpret_cast<int*>(rows + kWarps * a.heads_per_kv * kShare);
+  may_start_next();
+  if (lane == 0) {
+    if constexpr (R::Page::kMapped) {
+      prefetch_map(&k_map);
+      prefetch_map(&v_map);
+    }
+#pragma unroll
+    for (int s = 0; s < R::kStages; ++s) barrier_init(&barriers[warp][s], 1);
+    fence_barrier_init();
+  }
+  wait_for_inputs();
+  const auto [share, each] = cut_line(a, ends, warp, lane);
+  const int num_sequences = a.num_sequences, kv_head = static_cast<int>(blockIdx.x);
+  const int part = static_cast<int>(blockIdx.y);
+  int begin = part * share, end = ends[num_sequences - 1];
+  if (each > 0) {
+    const int sequence = part / each;
+    if (sequence >= num_sequences) return;
+    begin = (sequence > 0 ? ends[sequence - 1] : 0) + part % each * share;
+    end = ends[sequence];
+  }
+  end = min(begin + share, end);
+  if (begin >= end) return;
+
+  // What comes next from memory; the page's number is asked for one turn ahead.
+  Place place(ends, num_sequences, begin), ahead = place;
+  int fetch_at = begin + warp;
+  int32_t fetch_number = 0;
+  const auto find_number = [&] {
+    if (fetch_at >= end) return;
+    while (fetch_at >= ahead.end) ahead.next(ends, num_sequences);
+    const int first_page =
+        a.window > 0 ? first_position(a, a.positions[ahead.sequence]) / kPage : 0;
+    fetch_number = a.page_table[ahead.sequence * a.max_pages + first_page + fetch_at - ahead.begin];
+  };
+  const auto fetch = [&](int s) {
+    if (fetch_at >= end) return;
+    if (lane == 0) {
+      fetch_page<kType, kDim>(a, &k_map, &v_map, fetch_number, kv_head, ring + s * R::kStageBytes,
+                              &barriers[warp][s]);
+    }
+    fetch_at += kWarps;
+    find_number();
+  };
+  find_number();
+#pragma unroll
+  for (int s = 0; s < R::kStages; ++s) fetch(s);
+
+  int at = begin + warp, stage = 0;
+  uint32_t parity = 0;
+  for (; place.begin < end; place.next(ends, num_sequences)) {
+    const int64_t token = place.sequence;  // one token a sequence
+    const int last = a.positions[token], first = first_position(a, last);
+    uint32_t q[kTiles][kDim / 16][2];
+    load_queries<kType, kDim, kTiles>(a, token, kv_head, lane, q);
+    State<kDim, kTiles> state;
+    state.clear();
+    const int place_end = min(place.end, end);
+    for (; at < place_end; at += kWarps) {
+      barrier_wait(&barriers[warp][stage], parity);
+      const uint32_t page = shared_address(ring + stage * R::kStageBytes);
+      float scores[kTiles][2][4] = {};
+      R::Page::add_scores(q, page, lane, scores);
+      fold_page<kType>(a, state, scores, (first / kPage + at - place.begin) * kPage, first, last,
+                       page + R::kPageBytes, lane);
+      __syncwarp();
+      fetch(stage);
+      if (++stage == R::kStages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+
+    __syncthreads();  // the rows of the sequence before have been read
+    write_state<kType>(a, state, lane, rows + warp * a.heads_per_kv * kShare);
+    __syncthreads();
+    const bool begins = place.begin >= begin, alone = begins && place.end <= end;
+    __nv_bfloat16* const out16 = a.out16 == nullptr ? nullptr : a.out16 + token * a.out16_stride;
+    const auto share_of = [&](int block, bool is_first) {
+      return partials.values + (2 * (block * static_cast<int>(gridDim.x) + kv_head) + is_first) *
+                                   a.heads_per_kv * kShare;
+    };
+    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
+      const int head = kv_head * a.heads_per_kv + row;
+      float* out = alone ? a.out + (token * a.heads + head) * kDim
+                         : share_of(static_cast<int>(blockIdx.y), begins) + row * kShare;
+      const auto load = [&](int w, int i) { return rows[(w * a.heads_per_kv + row) * kShare + i]; };
+      merge_rows<kDim>(a, load, kWarps, head, out, alone, out16);
+    }
+    if (alone) continue;
+    const int first_block = each > 0 ? place.sequence * each : place.begin / share;
+    const int shares = each > 0 ? (place.end - place.begin + share - 1) / share
+                                : (place.end - 1) / share - first_block + 1;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int* const counter = partials.counters + place.sequence * a.kv_heads + kv_head;
+      is_last = atomicAdd(counter, 1) == shares - 1;
+      if (is_last) *counter = 0;
+      __threadfence();
+    }
+    __syncthreads();
+    if (!is_last) continue;
+    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
+      const int head = kv_head * a.heads_per_kv + row;
+      const auto load = [&](int s, int i) {
+        return __ldcg(share_of(first_block + s, s == 0) + row * kShare + i);
+      };
+      merge_rows<kDim>(a, load, shares, head, a.out + (token * a.heads + head) * kDim, true, out16);
+    }
+  }
+}
+
+template <CacheType kType, int kDim, int kTiles>
+__global__ void __launch_bounds__(Ring<kType, kDim>::kThreads)
+    decode(const AttentionArgs a, const Partials partials,
+           const __grid_constant__ CUtensorMap k_map, const __grid_constant__ CUtensorMap v_map) {
+  if constexpr (REALM_WGMMA) attend_line<kType, kDim, kTiles>(a, partials, k_map, v_map);
+}
+
+template <CacheType kType, int kDim, int kTiles>
+Status launch_tiles(Context& context, const AttentionArgs& args) {
+  using R = Ring<kType, kDim>;
+  using Page = typename R::Page;
+  constexpr int kSharedMax = 227 * 1024 - 512;
+  const auto kernel = decode<kType, kDim, kTiles>;
+  static const cudaError_t configured =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedMax);
+  TRY(check(configured, "attention: shared memory"));
+  CUtensorMap k_map{}, v_map{};
+  if constexpr (Page::kMapped) {
+    const auto map = [&](const std::byte* cache, int64_t page_stride) {
+      return map_rows(CU_TENSOR_MAP_DATA_TYPE_UINT16, cache, Page::kMapColumns,
+                      args.num_pages * page_stride / Page::kMapRowBytes, Page::kMapRowBytes,
+                      Page::kBoxRows);
+    };
+    k_map = TRY(map(args.k_cache, args.k_page_stride));
+    v_map = TRY(map(args.v_cache, args.v_page_stride));
+  }
+  // Of a KV head, no more blocks than can have work.
+  const int64_t useful =
+      int64_t{args.num_sequences} * ((args.max_pages + kPagesMin - 1) / kPagesMin);
+  const int parts =
+      static_cast<int>(std::clamp<int64_t>(context.num_sms / args.kv_heads, 1, useful));
+  const size_t floats =
+      static_cast<size_t>(2 * parts * args.kv_heads * args.heads_per_kv * (kDim + 2));
+  const Partials partials{
+      .values = reinterpret_cast<float*>(TRY(context.partials.get(floats * sizeof(float)))),
+      .counters = reinterpret_cast<int*>(context.counters)};
+  for (int first = 0; first < args.num_sequences; first += kSequences) {
+    AttentionArgs part = args;
+    part.num_sequences = std::min(kSequences, args.num_sequences - first);
+    part.positions += first;
+    part.page_table += first * args.max_pages;
+    part.q += first * args.q_token_stride;
+    part.out += int64_t{first} * args.heads * args.v_dim;
+    if (part.out16 != nullptr) part.out16 += first * args.out16_stride;
+    const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(parts));
+    TRY(cuda::launch("attention", kernel, grid, R::kThreads, R::shared_bytes(part), context.stream,
+                     part, partials, k_map, v_map));
+  }
+  return {};
+}
+
+template <CacheType kType, int kDim>
+Status launch(Context& context, const AttentionArgs& args) {
+  return args.heads_per_kv <= kHeads ? launch_tiles<kType, kDim, 1>(context, args)
+                                     : launch_tiles<kType, kDim, 2>(context, args);
+}
+
+}  // namespace realm::cuda::decode_detail
+
+namespace realm::cuda {
+
+template <CacheType kType>
+Status attend_decode_of(Context& context, const AttentionArgs& args) {
+  if (args.k_dim == 64) return decode_detail::launch<kType, 64>(context, args);
+  if (args.k_dim == 128) return decode_detail::launch<kType, 128>(context, args);
+  return decode_detail::launch<kType, 256>(context, args);
+}
+
+}  // namespace realm::cuda

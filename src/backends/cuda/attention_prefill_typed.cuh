@@ -1,0 +1,474 @@
+// Prefill over caches of other types than F16, whose kernel (attention_prefill.cu) this one is
+// like: 128 rows a block, two groups of four warps with 64 rows each, a third that feeds them 128
+// positions at a time by the copy engine. BF16 goes as it is; Q8_0 and E4M3 the third group widens
+// to half precision on the way. Scores are not asked for a tile ahead here: a group waits for its
+// products, and the other group's run beside its softmax. Limited by the matrix units, and with
+// Q8_0 by the widening.
+#pragma once
+
+#include "backends/cuda/async.cuh"
+#include "backends/cuda/attention.cuh"
+#include "backends/cuda/attention_pages.cuh"
+#include "backends/cuda/features.cuh"
+#include "backends/cuda/matmul.cuh"
+#include "backends/cuda/mma.cuh"
+#include "backends/cuda/tensor_map.cuh"
+#include "backends/cuda/wgmma_attention.cuh"
+
+namespace realm::cuda::prefill_detail {
+
+constexpr int kRows = kTypedRows, kPositions = 128, kPagesOfTile = kPositions / kPageTokens;
+constexpr int kThreads = 384, kStages = 2;
+constexpr float kLog2e = 1.4426950408889634f, kLowest = -1e30f;
+
+template <CacheType kType, int kDim>
+struct Shape {
+  static constexpr int kBoxes = kDim / 64;
+  static constexpr int kBoxBytes = kPositions * 128;  // 64 columns
+  static constexpr int kTileBytes = kBoxes * kBoxBytes;
+  static constexpr int kStageBytes = 2 * kTileBytes;
+  static constexpr int kQueryBytes = kRows * kDim * 2;  // boxes of 64 columns, as pages have
+  // What is to be widened comes as it is first, a tile of keys and one of values.
+  static constexpr bool kWidens = kType == CacheType::kQ8_0 || kType == CacheType::kE4M3;
+  static constexpr int kRowBytes = cache_row_bytes(kType, kDim);
+  static constexpr int kRawBytes = kPositions * kRowBytes;
+  static constexpr int kBarrierBytes = 256;
+  static constexpr int kSharedBytes =
+      1024 + kStages * kStageBytes + kQueryBytes + kBarrierBytes + (kWidens ? 2 * kRawBytes : 0);
+};
+
+struct Barriers {
+  uint64_t full_k[kStages], full_v[kStages], empty_k[kStages], empty_v[kStages];
+  uint64_t raw[2];
+};
+
+// What a block works on.
+struct Work {
+  int sequence, token, tokens;  // first token of the batch, and how many (at most kRows / group)
+  int tile_begin, tile_end;     // of 128 positions
+};
+
+// Blocks count tiles of tokens through all sequences, the last ones first: they read the most.
+__device__ inline Work find_work(const AttentionArgs& a, int tokens_of_tile) {
+  int total = 0;
+  for (int s = 0; s < a.num_sequences; ++s) {
+    total += (a.seq_start[s + 1] - a.seq_start[s] + tokens_of_tile - 1) / tokens_of_tile;
+  }
+  int tile = total - 1 - static_cast<int>(blockIdx.x);
+  Work work{-1, 0, 0, 0, 0};
+  if (tile < 0) return work;
+  for (int s = 0;; ++s) {
+    const int begin = a.seq_start[s], count = a.seq_start[s + 1] - begin;
+    const int tiles = (count + tokens_of_tile - 1) / tokens_of_tile;
+    if (tile >= tiles) {
+      tile -= tiles;
+      continue;
+    }
+    work.sequence = s;
+    work.token = begin + tile * tokens_of_tile;
+    work.tokens = min(tokens_of_tile, count - tile * tokens_of_tile);
+    break;
+  }
+  const int first = a.positions[work.token], last = a.positions[work.token + work.tokens - 1];
+  const int reach = a.window > 0 ? max(0, first - static_cast<int>(a.window) + 1) : 0;
+  work.tile_begin = reach / kPositions;
+  work.tile_end = last / kPositions + 1;
+  return work;
+}
+
+// One thread's.
+template <CacheType kType, int kDim>
+__device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std::byte* stages,
+                     Barriers* barriers, const CUtensorMap* k_map, const CUtensorMap* v_map) {
+  using S = Shape<kType, kDim>;
+  const int32_t* pages = a.page_table + work.sequence * a.max_pages;
+  const int last_page = a.positions[work.token + work.tokens - 1] / kPageTokens;
+  int stage = 0;
+  uint32_t parity = 1;
+  for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
+    int rows[kPagesOfTile];
+#pragma unroll
+    for (int i = 0; i < kPagesOfTile; ++i) {
+      // Pages past the last one are masked; any page will do for them.
+      const int page = pages[min(tile * kPagesOfTile + i, last_page)];
+      rows[i] = (page * a.kv_heads + kv_head) * kPageTokens;
+    }
+    std::byte* k = stages + stage * S::kStageBytes;
+    const auto copy = [&](std::byte* to, const CUtensorMap* map, uint64_t* empty, uint64_t* full) {
+      barrier_wait(empty, parity);
+      barrier_expect(full, S::kTileBytes);
+      for (int box = 0; box < S::kBoxes; ++box) {
+        for (int i = 0; i < kPagesOfTile; ++i) {
+          copy_box(to + box * S::kBoxBytes + i * kPageTokens * 128, map, 64 * box, rows[i], full);
+        }
+      }
+    };
+    copy(k, k_map, barriers->empty_k + stage, barriers->full_k + stage);
+    copy(k + S::kTileBytes, v_map, barriers->empty_v + stage, barriers->full_v + stage);
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+}
+
+// Eight elements of a row from a multiple of 8 on, in half precision.
+template <CacheType kType>
+__device__ uint4 widen_eight(const std::byte* row, int d) {
+  uint4 x;
+  if constexpr (kType == CacheType::kE4M3) {
+    const uint2 codes = *reinterpret_cast<const uint2*>(row + d);
+    widen_e4m3(codes.x, x.x, x.y);
+    widen_e4m3(codes.y, x.z, x.w);
+  } else {
+    const auto* block = reinterpret_cast<const uint16_t*>(row + d / 32 * 34);
+    const uint16_t* codes = block + 1 + d % 32 / 2;
+    const uint32_t factors = block[0] * 0x10001u;
+    const auto two = [&](int i) {
+      return scale_halves(widen_codes(codes[i] ^ 0x8080u, 0x4140), factors);
+    };
+    x = make_uint4(two(0), two(1), two(2), two(3));
+  }
+  return x;
+}
+
+// The feeding group's 128 threads.
+template <CacheType kType, int kDim>
+__device__ void feed_widened(const AttentionArgs& a, const Work& work, int kv_head,
+                             std::byte* stages, std::byte* raw, Barriers* barriers) {
+  using S = Shape<kType, kDim>;
+  constexpr int kPageBytes = kPageTokens * S::kRowBytes, kPieces = kDim / 8;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int32_t* pages = a.page_table + work.sequence * a.max_pages;
+  const int last_page = a.positions[work.token + work.tokens - 1] / kPageTokens;
+  const auto ask = [&](int tile, int v) {
+    barrier_expect(&barriers->raw[v], S::kRawBytes);
+#pragma unroll
+    for (int i = 0; i < kPagesOfTile; ++i) {
+      // Pages past the last one are masked; any page will do for them.
+      const int64_t page = pages[min(tile * kPagesOfTile + i, last_page)];
+      const std::byte* from = v == 0
+                                  ? a.k_cache + page * a.k_page_stride + kv_head * a.k_head_stride
+                                  : a.v_cache + page * a.v_page_stride + kv_head * a.v_head_stride;
+      copy_bytes(raw + v * S::kRawBytes + i * kPageBytes, from, kPageBytes, &barriers->raw[v]);
+    }
+  };
+  if (thread == 0) {
+    ask(work.tile_begin, 0);
+    ask(work.tile_begin, 1);
+  }
+  int stage = 0;
+  uint32_t parity = 1, raw_parity = 0;
+  for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
+#pragma unroll
+    for (int v = 0; v < 2; ++v) {
+      barrier_wait(&barriers->raw[v], raw_parity);
+      barrier_wait((v == 0 ? barriers->empty_k : barriers->empty_v) + stage, parity);
+      const std::byte* from = raw + v * S::kRawBytes;
+      std::byte* const to = stages + stage * S::kStageBytes + v * S::kTileBytes;
+#pragma unroll 4
+      for (int i = thread; i < kPositions * kPieces; i += 128) {
+        const int row = i / kPieces, piece = i % kPieces;
+        *reinterpret_cast<uint4*>(to + piece / 8 * S::kBoxBytes + row * 128 +
+                                  (piece % 8 ^ row % 8) * 16) =
+            widen_eight<kType>(from + row * S::kRowBytes, 8 * piece);
+      }
+      // Before products read it.
+      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+      barrier_arrive((v == 0 ? barriers->full_k : barriers->full_v) + stage);
+      asm volatile("bar.sync 1, 128;" ::: "memory");  // all have read what comes next is put over
+      if (thread == 0 && tile + 1 < work.tile_end) ask(tile + 1, v);
+    }
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+    raw_parity ^= 1;
+  }
+}
+
+// One warp's 16 rows; a thread has rows g and g + 8.
+struct RowState {
+  int position[2];  // -1: no row
+  float max[2], sum[2];
+};
+
+// Scores to weights, in place; the factor by which what was summed before has to shrink.
+template <bool kMasked, bool kCapped>
+__device__ void soften(const AttentionArgs& a, RowState& state, float (&scores)[kPositions / 2],
+                       int begin, int lane, float (&shrink)[2]) {
+  const float scale = kCapped ? kLog2e : a.scale * kLog2e;
+  float tile_max[2] = {kLowest, kLowest};
+#pragma unroll
+  for (int i = 0; i < kPositions / 2; ++i) {
+    const int row = i % 4 / 2;
+    if constexpr (kCapped) scores[i] = cap_score(scores[i] * a.scale, a.soft_cap);
+    if constexpr (kMasked) {
+      const int position = begin + i / 4 * 8 + 2 * (lane % 4) + i % 2;
+      const int own = state.position[row];
+      const bool inside =
+          position <= own && (a.window == 0 || position > own - static_cast<int>(a.window));
+      if (!inside) scores[i] = -INFINITY;
+    }
+    tile_max[row] = fmaxf(tile_max[row], scores[i]);
+  }
+  float base[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    tile_max[r] = fmaxf(tile_max[r], __shfl_xor_sync(0xffffffffu, tile_max[r], 1));
+    tile_max[r] = fmaxf(tile_max[r], __shfl_xor_sync(0xffffffffu, tile_max[r], 2));
+    const float new_max = fmaxf(state.max[r], tile_max[r]);
+    shrink[r] = power_of_two((state.max[r] - new_max) * scale);
+    state.max[r] = new_max;
+    state.sum[r] *= shrink[r];
+    base[r] = new_max * scale;
+  }
+#pragma unroll
+  for (int i = 0; i < kPositions / 2; ++i) {
+    const int row = i % 4 / 2;
+    scores[i] = power_of_two(fmaf(scores[i], scale, -base[row]));
+    state.sum[row] += scores[i];
+  }
+}
+
+template <bool kBf16>
+__device__ uint32_t pack_pair(float low, float high) {
+  if constexpr (!kBf16) return pack_half(low, high);
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+// A warp's 16 rows of queries into shared memory, and then what products need of its 64.
+template <int kDim, bool kBf16>
+__device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_head, int row0,
+                              int lane, std::byte* queries, RowState& state) {
+  const int group = a.heads_per_kv;
+  const std::byte* from[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int row = row0 + lane / 4 + 8 * r, token = row / group;
+    const bool there = token < work.tokens;
+    state.position[r] = there ? a.positions[work.token + token] : -1;
+    state.max[r] = kLowest;
+    state.sum[r] = 0.0f;
+    from[r] = there ? a.q + (work.token + token) * a.q_token_stride +
+                          (kv_head * group + row % group) * a.q_head_stride
+                    : nullptr;
+  }
+#pragma unroll
+  for (int d = 0; d < kDim / 16; ++d) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = row0 + lane / 4 + 8 * (i % 2), piece = 2 * d + i / 2;
+      float2 pair{0.0f, 0.0f};
+      if (from[i % 2] != nullptr) {
+        pair = *reinterpret_cast<const float2*>(from[i % 2] + (8 * piece + 2 * (lane % 4)) * 4);
+      }
+      *reinterpret_cast<uint32_t*>(queries + piece / 8 * kRows * 128 + row * 128 +
+                                   (piece % 8 ^ row % 8) * 16 + lane % 4 * 4) =
+          pack_pair<kBf16>(pair.x, pair.y);
+    }
+  }
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  asm volatile("bar.sync %0, 128;" ::"r"(2 + row0 / 64) : "memory");
+}
+
+template <int kDim>
+__device__ void write_rows(const AttentionArgs& a, const Work& work, int kv_head, int row0,
+                           int lane, const RowState& state, const float (&out)[kDim / 2]) {
+  const int group = a.heads_per_kv;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float sum = state.sum[r];
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    if (state.position[r] < 0) continue;
+    const int row = row0 + lane / 4 + 8 * r, head = kv_head * group + row % group;
+    float shrink = 1.0f;
+    if (a.sinks != nullptr) {
+      const float scale = a.soft_cap > 0.0f ? 1.0f : a.scale;
+      const float own = state.max[r] * scale, sink = a.sinks[head], max = fmaxf(own, sink);
+      shrink = expf(own - max);
+      sum = sum * shrink + expf(sink - max);
+    }
+    const float factor = shrink / sum;
+    const int64_t token = work.token + row / group;
+    float* to = a.out + (token * a.heads + head) * kDim;
+#pragma unroll
+    for (int d = 0; d < kDim / 8; ++d) {
+      const int column = 8 * d + 2 * (lane % 4);
+      const float x = out[4 * d + 2 * r] * factor, y = out[4 * d + 2 * r + 1] * factor;
+      if (a.out16 == nullptr) {
+        *reinterpret_cast<float2*>(to + column) = make_float2(x, y);
+      } else {
+        const int64_t at = static_cast<int64_t>(head) * kDim + column;
+        __nv_bfloat16* place =
+            a.out16 + token * a.out16_stride + (a.out16_permuted ? permuted_place(at) : at);
+        *reinterpret_cast<__nv_bfloat162*>(place) = __floats2bfloat162_rn(x, y);
+      }
+    }
+  }
+}
+
+template <CacheType kType, int kDim, bool kCapped>
+__device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, int row0, int lane,
+                        const std::byte* stages, std::byte* queries, Barriers* barriers) {
+  using S = Shape<kType, kDim>;
+  constexpr bool kBf16 = kType == CacheType::kBF16;
+  RowState state;
+  store_queries<kDim, kBf16>(a, work, kv_head, row0, lane, queries, state);
+  const uint32_t q = shared_address(queries) + static_cast<uint32_t>(row0 / 64 * 64 * 128);
+  float out[kDim / 2], scores[kPositions / 2];
+#pragma unroll
+  for (int i = 0; i < kDim / 2; ++i) out[i] = 0.0f;
+    // Out here, so that nothing but products writes to them while products run.
+#pragma unroll
+  for (int i = 0; i < kPositions / 2; ++i) scores[i] = 0.0f;
+  // Masks are needed where a tile reaches past this group's first row or before its window.
+  const int group_token = row0 / 64 * 64 / a.heads_per_kv;
+  const int first_position = group_token < work.tokens ? a.positions[work.token + group_token] : -1;
+  const int last_position = a.positions[work.token + work.tokens - 1];
+  int stage = 0;
+  uint32_t parity = 0;
+  for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
+    const uint32_t k = shared_address(stages + stage * S::kStageBytes);
+    barrier_wait(barriers->full_k + stage, parity);
+    wgmma_fence();
+#pragma unroll
+    for (int d = 0; d < kDim / 16; ++d) {
+      const uint64_t b = swizzled_descriptor(k + d / 4 * S::kBoxBytes) + 2 * (d % 4);
+      const uint64_t rows = swizzled_descriptor(q + d / 4 * kRows * 128) + 2 * (d % 4);
+      multiply_scores<kBf16>(scores, rows, b, d > 0 ? 1 : 0);
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+    if (lane == 0) barrier_arrive(barriers->empty_k + stage);
+    float shrink[2];
+    const int begin = tile * kPositions;
+    const bool masked = begin + kPositions - 1 > first_position ||
+                        (a.window > 0 && begin <= last_position - static_cast<int>(a.window));
+    if (masked) {
+      soften<true, kCapped>(a, state, scores, begin, lane, shrink);
+    } else {
+      soften<false, kCapped>(a, state, scores, begin, lane, shrink);
+    }
+    uint32_t p[kPositions / 16][4];
+#pragma unroll
+    for (int i = 0; i < kPositions / 16; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        p[i][j] = pack_pair<kBf16>(scores[8 * i + 2 * j], scores[8 * i + 2 * j + 1]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kDim / 2; ++i) out[i] *= shrink[i % 4 / 2];
+    barrier_wait(barriers->full_v + stage, parity);
+    wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kPositions / 16; ++i) {
+      const uint64_t b = swizzled_descriptor_transposed(k + S::kTileBytes + i * 16 * 128,
+                                                        static_cast<uint32_t>(S::kBoxBytes));
+      multiply_values<kDim, kBf16>(out, p[i], b, 1);
+    }
+    wgmma_commit();
+    // Sums that are still on their way at the loop's end, the compiler waits for product by
+    // product.
+    wgmma_wait<0>();
+    if (lane == 0) barrier_arrive(barriers->empty_v + stage);
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+  write_rows<kDim>(a, work, kv_head, row0, lane, state, out);
+}
+
+template <CacheType kType, int kDim, bool kCapped>
+__device__ __forceinline__ void attend_rows(const AttentionArgs& a, const CUtensorMap& k_map,
+                                            const CUtensorMap& v_map) {
+  using S = Shape<kType, kDim>;
+  extern __shared__ std::byte shared[];
+  __shared__ Work shared_work;
+  std::byte* stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
+  std::byte* const queries = stages + kStages * S::kStageBytes;
+  auto* barriers = reinterpret_cast<Barriers*>(queries + S::kQueryBytes);
+  may_start_next();
+  wait_for_inputs();
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kStages; ++i) {
+      barrier_init(barriers->full_k + i, S::kWidens ? 128 : 1);
+      barrier_init(barriers->full_v + i, S::kWidens ? 128 : 1);
+      barrier_init(barriers->empty_k + i, 8);
+      barrier_init(barriers->empty_v + i, 8);
+    }
+    barrier_init(&barriers->raw[0], 1);
+    barrier_init(&barriers->raw[1], 1);
+    fence_barrier_init();
+    shared_work = find_work(a, kRows / a.heads_per_kv);
+  }
+  __syncthreads();
+  const Work work = shared_work;
+  if (work.sequence < 0) return;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int kv_head = static_cast<int>(blockIdx.y);
+  if (warp < 4) {
+    give_registers<40>();
+    if constexpr (S::kWidens) {
+      std::byte* const raw = queries + S::kQueryBytes + S::kBarrierBytes;
+      feed_widened<kType, kDim>(a, work, kv_head, stages, raw, barriers);
+    } else {
+      if (threadIdx.x == 0) feed<kType, kDim>(a, work, kv_head, stages, barriers, &k_map, &v_map);
+    }
+    return;
+  }
+  take_registers<232>();
+  consume<kType, kDim, kCapped>(a, work, kv_head, 16 * (warp - 4), lane, stages, queries, barriers);
+}
+
+template <CacheType kType, int kDim, bool kCapped>
+__global__ void __launch_bounds__(kThreads, 1)
+    prefill(const AttentionArgs a, const __grid_constant__ CUtensorMap k_map,
+            const __grid_constant__ CUtensorMap v_map) {
+  if constexpr (REALM_WGMMA) attend_rows<kType, kDim, kCapped>(a, k_map, v_map);
+}
+
+template <CacheType kType, int kDim, bool kCapped>
+Status launch(Context& context, const AttentionArgs& a) {
+  using S = Shape<kType, kDim>;
+  const auto kernel = prefill<kType, kDim, kCapped>;
+  static const cudaError_t configured =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes);
+  TRY(check(configured, "attention: shared memory"));
+  CUtensorMap k_map{}, v_map{};
+  if constexpr (!S::kWidens) {
+    const int64_t rows = a.num_pages * a.kv_heads * kPageTokens;
+    const auto map = [&](const std::byte* cache) {
+      return map_rows(CU_TENSOR_MAP_DATA_TYPE_UINT16, cache, kDim, rows, 2 * kDim, kPageTokens);
+    };
+    k_map = TRY(map(a.k_cache));
+    v_map = TRY(map(a.v_cache));
+  }
+  const int tokens_of_tile = kRows / a.heads_per_kv;
+  // As many tiles as there can be, whatever the sequences' shares.
+  const int64_t tiles = a.num_tokens / tokens_of_tile + a.num_sequences;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(a.kv_heads));
+  return cuda::launch("attention", kernel, grid, kThreads, S::kSharedBytes, context.stream, a,
+                      k_map, v_map);
+}
+
+}  // namespace realm::cuda::prefill_detail
+
+namespace realm::cuda {
+
+template <CacheType kType>
+Status attend_prefill_of(Context& context, const AttentionArgs& a) {
+  using prefill_detail::launch;
+  if (a.soft_cap > 0.0f) {
+    return a.k_dim == 64 ? launch<kType, 64, true>(context, a)
+                         : launch<kType, 128, true>(context, a);
+  }
+  return a.k_dim == 64 ? launch<kType, 64, false>(context, a)
+                       : launch<kType, 128, false>(context, a);
+}
+
+}  // namespace realm::cuda
