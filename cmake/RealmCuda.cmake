@@ -2,7 +2,9 @@
 # Sets REALM_NVCC (empty: the program is built without CUDA) and REALM_CUDART, the static runtime, which
 # loads the driver when it is first used, so that one binary serves machines with and without a GPU.
 option(REALM_CUDA "Build the CUDA backend where nvcc is found" ON)
-set(REALM_CUDA_ARCHS "90a" CACHE STRING "GPU architectures to compile for (releases: 80;86;89;90a;100a)")
+# "N" is machine code for one architecture, "N-virtual" what the driver compiles for any from N on.
+set(REALM_CUDA_ARCHS "90a" CACHE STRING
+    "GPU architectures to compile for (releases: 80;86;89;89-virtual;90a;100a)")
 
 set(REALM_NVCC "")
 if(REALM_CUDA AND NOT CMAKE_CROSSCOMPILING AND NOT REALM_FUZZ)
@@ -41,9 +43,14 @@ function(realm_cuda_objects variable)
     string(APPEND host_flags
       ",-Wno-maybe-uninitialized,-Wno-stringop-overflow,-Wno-array-bounds,-Wno-restrict")
   endif()
+  # 177, something declared and not used: what only some architectures' code uses (features.cuh).
   set(archs)
   foreach(arch ${REALM_CUDA_ARCHS})
-    list(APPEND archs -gencode "arch=compute_${arch},code=sm_${arch}")
+    if(arch MATCHES "^(.*)-virtual$")
+      list(APPEND archs -gencode "arch=compute_${CMAKE_MATCH_1},code=compute_${CMAKE_MATCH_1}")
+    else()
+      list(APPEND archs -gencode "arch=compute_${arch},code=sm_${arch}")
+    endif()
   endforeach()
   set(objects)
   foreach(file ${ARGN})
@@ -53,7 +60,7 @@ function(realm_cuda_objects variable)
       OUTPUT "${object}"
       COMMAND ${launcher} "${REALM_NVCC}" -std=c++20 -O3 ${archs} -ccbin "${CMAKE_CXX_COMPILER}"
               --expt-relaxed-constexpr -Xcompiler=${host_flags}
-              -Werror=all-warnings -lineinfo "-I${CMAKE_SOURCE_DIR}/src"
+              -Werror=all-warnings --diag-suppress=177 -lineinfo "-I${CMAKE_SOURCE_DIR}/src"
               -MD -MF "${object}.d" -c "${file}" -o "${object}"
       DEPENDS "${file}"
       DEPFILE "${object}.d"

@@ -32,6 +32,7 @@ struct Options {
   std::string preset = "llama-8b", type = "Q4_K_M", backend = "cuda", directory = "/tmp";
   std::string kv = "f16";
   int layers = 0, steps = 24;
+  std::string compute = "bf16";
   bool batch_invariant = false;
   std::vector<Test> tests;
 };
@@ -71,6 +72,8 @@ Result<Options> parse(int argc, char** argv) {
       options.directory = value;
     else if (name == "--kv")
       options.kv = value;
+    else if (name == "--compute")
+      options.compute = value;
     else if (name == "--layers")
       options.layers = std::atoi(value.c_str());
     else if (name == "--steps")
@@ -83,8 +86,11 @@ Result<Options> parse(int argc, char** argv) {
 
 Result<std::unique_ptr<Backend>> make_backend(const Options& options) {
   if (options.backend == "cuda") {
-    return std::unique_ptr<Backend>(
-        TRY(cuda::CudaBackend::create({.batch_invariant = options.batch_invariant})));
+    cuda::Compute compute = cuda::Compute::kBf16;
+    if (options.compute == "fp16") compute = cuda::Compute::kFp16;
+    if (options.compute == "fp8") compute = cuda::Compute::kFp8;
+    return std::unique_ptr<Backend>(TRY(cuda::CudaBackend::create(
+        {.compute = compute, .batch_invariant = options.batch_invariant})));
   }
   return std::unique_ptr<Backend>(TRY(cpu::CpuBackend::create({})));
 }

@@ -38,6 +38,14 @@ Result<std::unique_ptr<Backend>> make_cpu(const ModelOptions& options, int& thre
   return std::unique_ptr<Backend>(std::move(backend));
 }
 
+Result<cuda::Compute> parse_compute(const std::string& name) {
+  if (name == "auto" || name == "bf16") return cuda::Compute::kBf16;
+  if (name == "fp16") return cuda::Compute::kFp16;
+  if (name == "fp8") return cuda::Compute::kFp8;
+  return Error{ErrorCode::kInvalidArgument,
+               "compute '" + name + "' is not one of auto, bf16, fp16, fp8"};
+}
+
 // The GPU's backend where one is wanted and there; null where the CPU is to do.
 Result<std::unique_ptr<Backend>> make_gpu(const ModelOptions& options,
                                           const std::optional<int64_t>& layers) {
@@ -45,6 +53,7 @@ Result<std::unique_ptr<Backend>> make_gpu(const ModelOptions& options,
     return Error{ErrorCode::kInvalidArgument,
                  "backend '" + options.backend + "' is not one of auto, cpu, cuda"};
   }
+  const cuda::Compute compute = TRY(parse_compute(options.compute));
   const bool is_asked_for = options.backend == "cuda";
   if (is_asked_for && layers == 0) {
     return Error{ErrorCode::kInvalidArgument,
@@ -55,8 +64,8 @@ Result<std::unique_ptr<Backend>> make_gpu(const ModelOptions& options,
   if (!is_asked_for && !is_wanted) return std::unique_ptr<Backend>();
   Result<std::unique_ptr<Backend>> gpu = [&]() -> Result<std::unique_ptr<Backend>> {
     if (options.make_gpu) return options.make_gpu();
-    return std::unique_ptr<Backend>(
-        TRY(cuda::CudaBackend::create({.batch_invariant = options.batch_invariant})));
+    return std::unique_ptr<Backend>(TRY(cuda::CudaBackend::create(
+        {.compute = compute, .batch_invariant = options.batch_invariant})));
   }();
   if (gpu.ok()) return gpu;
   const ErrorCode code = gpu.error().code;
@@ -248,6 +257,12 @@ Result<LoadedModel> load_for_running(const ModelOptions& options, const WrapBack
     return Error{ErrorCode::kInvalidArgument,
                  "--gpu-layers " + options.gpu_layers + ": there is no GPU to take them" +
                      (options.backend == "cpu" ? " with --backend cpu" : "")};
+  }
+  if (gpu == nullptr && options.compute != "auto") {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--compute " + options.compute +
+                     " is a choice for GPUs and there is none to make it for: the CPU multiplies "
+                     "weights as they are stored by activations in 8 bits or single precision"};
   }
   if (gpu == nullptr) loaded.backend = TRY(make_cpu(options, loaded.threads));
   loaded.file = TRY(

@@ -36,8 +36,11 @@ struct ModelOptions {
   int64_t gpu_cache_tokens = 0, gpu_cache_contexts = 1;
   int64_t gpu_step_bytes = int64_t{512} << 20;
   bool batch_invariant = false;  // of the CUDA backend; the CPU's always is
-  bool no_mmap = false;          // read the file into memory in place of mapping it
-  bool mlock = false;            // keep the weights from being paged out; the CPU backend alone
+  // What the CUDA backend's products multiply: bf16, fp16 or fp8; auto: bf16. The CPU's have their
+  // own way, and refuse all but auto.
+  std::string compute = "auto";
+  bool no_mmap = false;  // read the file into memory in place of mapping it
+  bool mlock = false;    // keep the weights from being paged out; the CPU backend alone
   // In place of the CUDA backend (tests).
   std::function<Result<std::unique_ptr<Backend>>()> make_gpu = {};
   bool with_tokenizer = true;  // false: for work on token ids that asks nothing of the vocabulary

@@ -36,6 +36,9 @@ TEST(ModelLoader, OptionsThatCannotBeHadAreNamed) {
   refused({.path = "", .threads = 5000}, ErrorCode::kInvalidArgument, "threads");
   refused({.path = "", .cpu_isa = "mmx"}, ErrorCode::kInvalidArgument, "'mmx'");
   refused({.path = "", .kv_type = "q4_0"}, ErrorCode::kInvalidArgument, "'q4_0'");
+  refused({.path = "", .compute = "int4"}, ErrorCode::kInvalidArgument, "'int4'");
+  refused({.path = "", .backend = "cpu", .compute = "fp8"}, ErrorCode::kInvalidArgument,
+          "--compute fp8");
   refused({.path = "", .lora = {"pirate=x.gguf"}}, ErrorCode::kUnsupported, "lora");
   refused({.path = "/nowhere/model.gguf"}, ErrorCode::kNotFound, "/nowhere/model.gguf");
 }

@@ -13,6 +13,7 @@ ModelOptions model_options(const Settings& settings, const std::string& path) {
                       .lora = settings.get_list("lora"),
                       .gpu_layers = settings.find_text("gpu-layers").value_or("auto"),
                       .batch_invariant = settings.get_flag("batch-invariant"),
+                      .compute = settings.find_text("compute").value_or("auto"),
                       .no_mmap = settings.get_flag("no-mmap"),
                       .mlock = settings.get_flag("mlock")};
 }

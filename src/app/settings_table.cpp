@@ -230,6 +230,16 @@ std::vector<SettingRow> make_table() {
        .choices = {"auto", "scalar", "avx2", "avx512", "amx", "neon"},
        .help = "instruction set of the CPU kernels, to find faults; results are the same (on amx "
                "to some 1e-5, for BF16 weights and for 16 heads or more to a KV head)"},
+      {.name = "compute",
+       .synonyms = {},
+       .group = kModel,
+       .type = kChoice,
+       .fallback = "auto",
+       .placeholder = {},
+       .choices = {"auto", "bf16", "fp16", "fp8"},
+       .help = "what products multiply on a GPU (auto: bf16): fp16 has three more bits and cuts "
+               "activations beyond 65504; fp8, on Hopper for prompts and large batches, is less "
+               "exact; neither is faster than bf16. The CPU has its own way and takes auto only"},
       {.name = "batch-invariant",
        .synonyms = {},
        .group = kModel,

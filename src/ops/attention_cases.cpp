@@ -161,6 +161,9 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
                                            .kv_heads = 1,
                                            .k_dim = 128,
                                            .v_dim = 128});
+  // Prompts of several tiles of positions, of the head size that most models have.
+  add("head size 128 over many pages",
+      {.runs = {{300, 70}, {129, 3}, {0, 200}}, .heads = 8, .k_dim = 128, .v_dim = 128});
   // So many heads that the CPU may work otherwise.
   for (const DType cache : {DType::kF32, DType::kF16, DType::kQ8_0}) {
     const std::string name = find_block_format(cache)->name;

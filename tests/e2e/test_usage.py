@@ -58,7 +58,7 @@ class Wrong(RealmTest):
         for option, value in [("--temperature", "-1"), ("--temperature", "nan"), ("--temperature", "warm"),
                               ("--top-p", "1.5"), ("--min-p", "-0.1"), ("--threads", "0"), ("--threads", "-3"),
                               ("--ctx", "-1"), ("--ctx", "99999999999999999999"), ("-n", "many"),
-                              ("--kv-type", "q9_9"), ("--backend", "abacus"), ("--seed", "x")]:
+                              ("--kv-type", "q9_9"), ("--backend", "abacus"), ("--compute", "int4"), ("--seed", "x")]:
             with self.subTest(option=option, value=value):
                 self.wrong("run", EMBEDDED, "hi", f"{option}={value}" if option.startswith("--") else option,
                            *([] if option.startswith("--") else [value]), says=[option.lstrip("-")])

@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include "backends/cuda/attention.cuh"
+#include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/reduce.cuh"
 
@@ -99,13 +100,14 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
 
 Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* out,
                          int64_t out_stride) {
+  if (context.compute == Compute::kFp16) return false;  // they write bfloat16
   AttentionArgs args(op);
   args.out16 = out;
   args.out16_stride = out_stride;
   args.out16_permuted = !context.few_tokens(args.num_tokens);
   // How many blocks share a sequence there depends on the batch, and a sequence of more tokens goes
   // elsewhere.
-  if (!context.batch_invariant && can_attend_decode(args)) {
+  if (!context.batch_invariant && can_attend_decode(context, args)) {
     TRY(attend_decode(context, args));
     return true;
   }
@@ -119,13 +121,16 @@ Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* o
 Status run(Context& context, const Attention& op) {
   const AttentionArgs args(op);
   if (args.num_tokens == 0) return {};
-  if (!context.batch_invariant && can_attend_decode(args)) return attend_decode(context, args);
+  if (!context.batch_invariant && can_attend_decode(context, args)) {
+    return attend_decode(context, args);
+  }
   // One token of each sequence leaves most rows of a prefill tile empty and its positions in one
   // block.
   const bool splits = !context.batch_invariant && args.num_tokens == args.num_sequences;
-  if (splits && can_attend_wide(args)) return attend_wide(context, args);
+  const bool wide = context.has_wgmma && can_attend_wide(args);
+  if (splits && wide) return attend_wide(context, args);
   if (can_attend_prefill(args)) return attend_prefill(context, args);
-  if (can_attend_wide(args)) return attend_wide(context, args);
+  if (wide) return attend_wide(context, args);
   const int longest = args.k_dim > args.v_dim ? args.k_dim : args.v_dim;
   if (longest > 576 || op.k_cache.dtype != op.v_cache.dtype) {
     return Error{ErrorCode::kUnsupported,

@@ -62,11 +62,19 @@ struct AttentionArgs {
 };
 
 // One token a sequence, F16 cache, no slopes, no oldest (attention_decode.cu).
-bool can_attend_decode(const AttentionArgs& args);
+bool can_attend_decode(const Context& context, const AttentionArgs& args);
 Status attend_decode(Context& context, const AttentionArgs& args);
 // Runs of tokens, F16 cache, no slopes, no oldest (attention_prefill.cu).
 bool can_attend_prefill(const AttentionArgs& args);
 Status attend_prefill(Context& context, const AttentionArgs& args);
+// The same on devices without wgmma (attention_prefill_mma.cu).
+Status attend_prefill_mma(Context& context, const AttentionArgs& args);
+
+__device__ inline float power_of_two(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
 
 // Any other shape up to heads of 256, latent ones up to 576 and 512, F16 cache (attention_wide.cu).
 bool can_attend_wide(const AttentionArgs& args);

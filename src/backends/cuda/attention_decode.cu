@@ -1,17 +1,19 @@
 // Attention of one token per sequence over an F16 cache: decode. The pages of all sequences stand
 // in one line, which for each KV head is cut evenly among blocks that stay, so that sequences of
 // any lengths keep every multiprocessor busy. A block's warps take its pages in turn; they come
-// through rings in shared memory, filled ahead across the line by the copy engine, so that the
-// memory is busy while results are merged. Pages are multiplied by mma.m16n8k16, whose 16 rows are
-// positions, or elements of values, and whose 8 columns are query heads that share the KV head.
-// Where a KV head of a sequence is shared by several blocks, the last that finishes merges their
-// results in a fixed order. Bytes moved: every key and value once. Limited by memory bandwidth.
+// through rings in shared memory, filled ahead across the line (by the copy engine on Hopper), so
+// that the memory is busy while results are merged. Pages are multiplied by mma.m16n8k16, whose 16
+// rows are positions, or elements of values, and whose 8 columns are query heads that share the KV
+// head. Where a KV head of a sequence is shared by several blocks, the last that finishes merges
+// their results in a fixed order. Bytes moved: every key and value once. Limited by memory
+// bandwidth.
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
 #include "backends/cuda/async.cuh"
 #include "backends/cuda/attention.cuh"
+#include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
 #include "backends/cuda/reduce.cuh"
@@ -31,49 +33,117 @@ struct Partials {
   int* counters;  // [sequences, kv_heads], zero
 };
 
+// How a page's keys, or values, lie in shared memory: boxes of 64 columns.
 template <int kDim>
-struct Ring {
-  // 128 KB on their way, where two pages a warp would do with half of the warps, too.
-  static constexpr int kWarps = kDim <= 128 ? 8 : 4, kThreads = 32 * kWarps;
-  static constexpr int kStages = kDim <= 64 ? 2 : 1;
-  static constexpr int kBoxBytes = kPage * 128;  // 64 columns
-  static constexpr int kPageBytes = kDim / 64 * kBoxBytes;
-  static constexpr int kStageBytes = 2 * kPageBytes;
-  static constexpr int kWarpBytes = kStages * kStageBytes;
-  static constexpr int kBytes = kWarps * kWarpBytes;
+struct Page {
+  static constexpr int kRowBytes = kDim * 2;
+  static constexpr int kBoxBytes = kPage * 128;
+  static constexpr int kBytes = kDim / 64 * kBoxBytes;
   // As the copy engine swizzles them: pieces of 16 bytes at place (piece ^ row % 8) of a box's row,
   // so that eight rows of one column lie in different banks.
   static __device__ uint32_t at(int row, int piece) {
     return static_cast<uint32_t>(piece / 8 * kBoxBytes + row * 128 + (piece % 8 ^ row % 8) * 16);
   }
-  // Of a launch: room to align, the ring, the rows to merge, the sequences' ends.
-  static size_t shared_bytes(const AttentionArgs& a) {
-    return static_cast<size_t>(1024 + kBytes +
-                               (kWarps * a.heads_per_kv * (kDim + 2) + a.num_sequences) * 4);
+};
+
+// How a warp's pages come: by Hopper's copy engine, which one lane asks for a page, or 16 bytes by
+// 16 by all lanes. There is an object for each warp.
+template <int kDim>
+struct EngineFetch {
+  // 128 KB on their way, where two pages a warp would do with half of the warps, too.
+  static constexpr int kWarps = kDim <= 128 ? 8 : 4, kStages = kDim <= 64 ? 2 : 1;
+  static constexpr bool kHere = REALM_WGMMA != 0;
+  struct Maps {
+    CUtensorMap k, v;
+  };
+  const Maps& maps;
+  uint64_t* barriers;  // [kStages]
+  uint32_t parity = 0;
+
+  __device__ EngineFetch(const Maps& of_launch, int warp, int lane) : maps(of_launch) {
+    __shared__ uint64_t of_warps[kWarps][kStages];
+    barriers = of_warps[warp];
+    if (lane == 0) {
+      prefetch_map(&maps.k);
+      prefetch_map(&maps.v);
+#pragma unroll
+      for (int s = 0; s < kStages; ++s) barrier_init(barriers + s, 1);
+      fence_barrier_init();
+    }
+  }
+  __device__ void ask(const AttentionArgs& a, int64_t page, int head, std::byte* to, int stage,
+                      int lane) {
+    if (lane != 0) return;
+    using P = Page<kDim>;
+    const auto row = [&](int64_t page_stride, int64_t head_stride) {
+      return static_cast<int>((page * page_stride + head * head_stride) / P::kRowBytes);
+    };
+    const int k_row = row(a.k_page_stride, a.k_head_stride);
+    const int v_row = row(a.v_page_stride, a.v_head_stride);
+    uint64_t* const barrier = barriers + stage;
+    barrier_expect(barrier, 2 * P::kBytes);
+#pragma unroll
+    for (int c = 0; c < kDim / 64; ++c) {
+      copy_box(to + c * P::kBoxBytes, &maps.k, 64 * c, k_row, barrier);
+    }
+#pragma unroll
+    for (int c = 0; c < kDim / 64; ++c) {
+      copy_box(to + P::kBytes + c * P::kBoxBytes, &maps.v, 64 * c, v_row, barrier);
+    }
+  }
+  __device__ void ask_nothing() {}
+  __device__ void wait(int stage) {
+    barrier_wait(barriers + stage, parity);
+    if (stage == kStages - 1) parity ^= 1;
   }
 };
 
-// One lane's: asks for a page's keys and values.
 template <int kDim>
-__device__ void fetch_page(const AttentionArgs& a, const CUtensorMap* k_map,
-                           const CUtensorMap* v_map, int64_t page, int head, std::byte* to,
-                           uint64_t* barrier) {
-  using R = Ring<kDim>;
-  constexpr int64_t kRowBytes = kDim * 2;
-  const auto k_row =
-      static_cast<int>((page * a.k_page_stride + head * a.k_head_stride) / kRowBytes);
-  const auto v_row =
-      static_cast<int>((page * a.v_page_stride + head * a.v_head_stride) / kRowBytes);
-  barrier_expect(barrier, R::kStageBytes);
+struct LaneFetch {
+  // Of these 64 KB are on their way: more than 99 KB a block cannot have everywhere.
+  static constexpr int kWarps = kDim <= 128 ? 4 : 2, kStages = kDim <= 64 ? 2 : 1;
+  static constexpr bool kHere = REALM_MMA != 0;
+  struct Maps {};
+
+  __device__ LaneFetch(const Maps&, int, int) {}
+  __device__ void ask(const AttentionArgs& a, int64_t page, int head, std::byte* to, int,
+                      int lane) {
+    using P = Page<kDim>;
+    constexpr int kPieces = P::kRowBytes / 16;
+    const std::byte* k = a.k_cache + page * a.k_page_stride + head * a.k_head_stride;
+    const std::byte* v = a.v_cache + page * a.v_page_stride + head * a.v_head_stride;
+    const uint32_t at = shared_address(to);
 #pragma unroll
-  for (int c = 0; c < kDim / 64; ++c) {
-    copy_box(to + c * R::kBoxBytes, k_map, 64 * c, k_row, barrier);
+    for (int i = 0; i < kPage * kPieces / 32; ++i) {
+      const int row = (32 * i + lane) / kPieces, piece = (32 * i + lane) % kPieces;
+      const uint32_t place = at + P::at(row, piece);
+      copy_16(place, k + row * P::kRowBytes + piece * 16);
+      copy_16(place + P::kBytes, v + row * P::kRowBytes + piece * 16);
+    }
+    commit_copies();
   }
-#pragma unroll
-  for (int c = 0; c < kDim / 64; ++c) {
-    copy_box(to + R::kPageBytes + c * R::kBoxBytes, v_map, 64 * c, v_row, barrier);
+  // Each page is a group of copies; they are counted.
+  __device__ void ask_nothing() {
+    commit_copies();
   }
-}
+  __device__ void wait(int) {
+    wait_for_copies<kStages - 1>();
+    __syncwarp();
+  }
+};
+
+template <int kDim, typename Fetch>
+struct Ring {
+  static constexpr int kWarps = Fetch::kWarps, kThreads = 32 * kWarps, kStages = Fetch::kStages;
+  static constexpr int kStageBytes = 2 * Page<kDim>::kBytes;
+  static constexpr int kWarpBytes = kStages * kStageBytes;
+  static constexpr int kBytes = kWarps * kWarpBytes;
+  // Of a launch: room to align, the ring, the rows to merge, the sequences' ends.
+  static size_t shared_bytes(int heads_per_kv, int num_sequences) {
+    return static_cast<size_t>(1024 + kBytes +
+                               (kWarps * heads_per_kv * (kDim + 2) + num_sequences) * 4);
+  }
+};
 
 // Of kTiles times 8 heads. Lane 4 g + t has, of heads 2 t and 2 t + 1 of each 8: elements 16 d + g
 // and 16 d + g + 8 of their sums; maxima, in powers of two; its own positions' share of the totals.
@@ -99,12 +169,6 @@ struct State {
   }
 };
 
-__device__ inline float power_of_two(float x) {
-  float power;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
-  return power;
-}
-
 // Over the lanes that have the same heads.
 template <typename Combine>
 __device__ float over_positions(float value, Combine&& combine) {
@@ -119,7 +183,7 @@ __device__ float over_positions(float value, Combine&& combine) {
 template <int kDim, int kTiles>
 __device__ void page_scores(const uint32_t (&q)[kTiles][kDim / 16][2], uint32_t k_page, int lane,
                             float (&scores)[kTiles][2][4]) {
-  using R = Ring<kDim>;
+  using P = Page<kDim>;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
 #pragma unroll
@@ -133,7 +197,7 @@ __device__ void page_scores(const uint32_t (&q)[kTiles][kDim / 16][2], uint32_t 
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       uint32_t k[4];
-      load_matrices(k, k_page + R::at(16 * m + lane % 16, 2 * d + lane / 16));
+      load_matrices(k, k_page + P::at(16 * m + lane % 16, 2 * d + lane / 16));
 #pragma unroll
       for (int n = 0; n < kTiles; ++n) mma_f16(scores[n][m], k, q[n][d][0], q[n][d][1]);
     }
@@ -145,7 +209,7 @@ template <int kDim, int kTiles>
 __device__ void fold_page(const AttentionArgs& a, State<kDim, kTiles>& state,
                           float (&scores)[kTiles][2][4], int begin, int first, int last,
                           uint32_t v_page, int lane) {
-  using R = Ring<kDim>;
+  using P = Page<kDim>;
   if (a.soft_cap > 0.0f) {
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
@@ -213,7 +277,7 @@ __device__ void fold_page(const AttentionArgs& a, State<kDim, kTiles>& state,
     for (int m = 0; m < 2; ++m) {
       uint32_t v[4];
       load_matrices_transposed(
-          v, v_page + R::at(16 * m + lane % 8 + lane / 16 * 8, 2 * d + lane / 8 % 2));
+          v, v_page + P::at(16 * m + lane % 8 + lane / 16 * 8, 2 * d + lane / 8 % 2));
 #pragma unroll
       for (int n = 0; n < kTiles; ++n) mma_f16(state.out[n][d], v, p[n][m][0], p[n][m][1]);
     }
@@ -396,14 +460,12 @@ __device__ LineCut cut_line(const AttentionArgs& a, int* ends, int warp, int lan
 
 // Block (h, i) takes part i of the line, of KV head h. The heads' blocks keep step, so that what
 // they read of a page at a time lies together.
-template <int kDim, int kTiles>
-__global__ void __launch_bounds__(Ring<kDim>::kThreads)
-    decode(const AttentionArgs a, const Partials partials,
-           const __grid_constant__ CUtensorMap k_map, const __grid_constant__ CUtensorMap v_map) {
-  using R = Ring<kDim>;
+template <int kDim, int kTiles, typename Fetch>
+__device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partials& partials,
+                                            const typename Fetch::Maps& maps) {
+  using R = Ring<kDim, Fetch>;
   constexpr int kShare = kDim + 2, kWarps = R::kWarps;
   extern __shared__ std::byte shared[];
-  __shared__ uint64_t barriers[kWarps][R::kStages];
   __shared__ bool is_last;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   std::byte* const stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
@@ -411,13 +473,7 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
   auto* const rows = reinterpret_cast<float*>(stages + R::kBytes);
   int* const ends = reinterpret_cast<int*>(rows + kWarps * a.heads_per_kv * kShare);
   may_start_next();
-  if (lane == 0) {
-    prefetch_map(&k_map);
-    prefetch_map(&v_map);
-#pragma unroll
-    for (int s = 0; s < R::kStages; ++s) barrier_init(&barriers[warp][s], 1);
-    fence_barrier_init();
-  }
+  Fetch pages(maps, warp, lane);
   wait_for_inputs();
   const auto [share, each] = cut_line(a, ends, warp, lane);
   const int num_sequences = a.num_sequences, kv_head = static_cast<int>(blockIdx.x);
@@ -444,11 +500,11 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
     fetch_number = a.page_table[ahead.sequence * a.max_pages + first_page + fetch_at - ahead.begin];
   };
   const auto fetch = [&](int s) {
-    if (fetch_at >= end) return;
-    if (lane == 0) {
-      fetch_page<kDim>(a, &k_map, &v_map, fetch_number, kv_head, ring + s * R::kStageBytes,
-                       &barriers[warp][s]);
+    if (fetch_at >= end) {
+      pages.ask_nothing();
+      return;
     }
+    pages.ask(a, fetch_number, kv_head, ring + s * R::kStageBytes, s, lane);
     fetch_at += kWarps;
     find_number();
   };
@@ -457,7 +513,6 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
   for (int s = 0; s < R::kStages; ++s) fetch(s);
 
   int at = begin + warp, stage = 0;
-  uint32_t parity = 0;
   for (; place.begin < end; place.next(ends, num_sequences)) {
     const int64_t token = place.sequence;  // one token a sequence
     const int last = a.positions[token], first = first_position(a, last);
@@ -467,18 +522,15 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
     state.clear();
     const int place_end = min(place.end, end);
     for (; at < place_end; at += kWarps) {
-      barrier_wait(&barriers[warp][stage], parity);
+      pages.wait(stage);
       const uint32_t page = shared_address(ring + stage * R::kStageBytes);
       float scores[kTiles][2][4];
       page_scores<kDim, kTiles>(q, page, lane, scores);
       fold_page<kDim, kTiles>(a, state, scores, (first / kPage + at - place.begin) * kPage, first,
-                              last, page + R::kPageBytes, lane);
+                              last, page + Page<kDim>::kBytes, lane);
       __syncwarp();
       fetch(stage);
-      if (++stage == R::kStages) {
-        stage = 0;
-        parity ^= 1;
-      }
+      if (++stage == R::kStages) stage = 0;
     }
 
     __syncthreads();  // the rows of the sequence before have been read
@@ -521,21 +573,20 @@ __global__ void __launch_bounds__(Ring<kDim>::kThreads)
   }
 }
 
-template <int kDim, int kTiles>
-Status launch_tiles(Context& context, const AttentionArgs& args) {
-  using R = Ring<kDim>;
-  constexpr int64_t kRowBytes = kDim * 2;
-  constexpr int kSharedMax = 227 * 1024 - 512;
-  const auto kernel = decode<kDim, kTiles>;
-  static const cudaError_t configured =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedMax);
+template <int kDim, int kTiles, typename Fetch>
+__global__ void __launch_bounds__(Ring<kDim, Fetch>::kThreads)
+    decode(const AttentionArgs a, const Partials partials,
+           const __grid_constant__ typename Fetch::Maps maps) {
+  if constexpr (Fetch::kHere) attend_line<kDim, kTiles, Fetch>(a, partials, maps);
+}
+
+template <int kDim, int kTiles, typename Fetch>
+Status launch_tiles(Context& context, const AttentionArgs& args, const typename Fetch::Maps& maps) {
+  using R = Ring<kDim, Fetch>;
+  const auto kernel = decode<kDim, kTiles, Fetch>;
+  static const cudaError_t configured = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, context.shared_max - 512);
   TRY(check(configured, "attention: shared memory"));
-  const auto map = [&](const std::byte* cache, int64_t page_stride) {
-    return map_rows(CU_TENSOR_MAP_DATA_TYPE_FLOAT16, cache, kDim,
-                    args.num_pages * page_stride / kRowBytes, kRowBytes, kPage);
-  };
-  const CUtensorMap k_map = TRY(map(args.k_cache, args.k_page_stride));
-  const CUtensorMap v_map = TRY(map(args.v_cache, args.v_page_stride));
   // Of a KV head, no more blocks than can have work.
   const int64_t useful =
       int64_t{args.num_sequences} * ((args.max_pages + kPagesMin - 1) / kPagesMin);
@@ -555,27 +606,56 @@ Status launch_tiles(Context& context, const AttentionArgs& args) {
     part.out += int64_t{first} * args.heads * args.v_dim;
     if (part.out16 != nullptr) part.out16 += first * args.out16_stride;
     const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(parts));
-    TRY(cuda::launch("attention", kernel, grid, R::kThreads, R::shared_bytes(part), context.stream,
-                     part, partials, k_map, v_map));
+    TRY(cuda::launch("attention", kernel, grid, R::kThreads,
+                     R::shared_bytes(part.heads_per_kv, part.num_sequences), context.stream, part,
+                     partials, maps));
   }
   return {};
 }
 
+template <int kDim, typename Fetch>
+Status launch_with(Context& context, const AttentionArgs& args, const typename Fetch::Maps& maps) {
+  return args.heads_per_kv <= kHeads ? launch_tiles<kDim, 1, Fetch>(context, args, maps)
+                                     : launch_tiles<kDim, 2, Fetch>(context, args, maps);
+}
+
 template <int kDim>
 Status launch(Context& context, const AttentionArgs& args) {
-  return args.heads_per_kv <= kHeads ? launch_tiles<kDim, 1>(context, args)
-                                     : launch_tiles<kDim, 2>(context, args);
+  if (!context.has_wgmma) return launch_with<kDim, LaneFetch<kDim>>(context, args, {});
+  constexpr int64_t kRowBytes = Page<kDim>::kRowBytes;
+  const auto map = [&](const std::byte* cache, int64_t page_stride) {
+    return map_rows(CU_TENSOR_MAP_DATA_TYPE_FLOAT16, cache, kDim,
+                    args.num_pages * page_stride / kRowBytes, kRowBytes, kPage);
+  };
+  const typename EngineFetch<kDim>::Maps maps{.k = TRY(map(args.k_cache, args.k_page_stride)),
+                                              .v = TRY(map(args.v_cache, args.v_page_stride))};
+  return launch_with<kDim, EngineFetch<kDim>>(context, args, maps);
+}
+
+// What a block's launch may take at most, in shared memory.
+template <int kDim>
+size_t most_shared_bytes(const Context& context, int heads_per_kv) {
+  return context.has_wgmma ? Ring<kDim, EngineFetch<kDim>>::shared_bytes(heads_per_kv, kSequences)
+                           : Ring<kDim, LaneFetch<kDim>>::shared_bytes(heads_per_kv, kSequences);
+}
+
+bool fits_in_shared(const Context& context, const AttentionArgs& a) {
+  const size_t most = a.k_dim == 64    ? most_shared_bytes<64>(context, a.heads_per_kv)
+                      : a.k_dim == 128 ? most_shared_bytes<128>(context, a.heads_per_kv)
+                                       : most_shared_bytes<256>(context, a.heads_per_kv);
+  return most <= static_cast<size_t>(context.shared_max - 512);
 }
 
 }  // namespace
 
-bool can_attend_decode(const AttentionArgs& a) {
+bool can_attend_decode(const Context& context, const AttentionArgs& a) {
   const int64_t row_bytes = a.k_dim * 2;
   return a.num_tokens == a.num_sequences && a.cache_type == DType::kF16 && a.slopes == nullptr &&
          a.oldest == nullptr && a.k_dim == a.v_dim && a.k_cache != a.v_cache &&
          (a.k_dim == 64 || a.k_dim == 128 || a.k_dim == 256) && a.heads_per_kv <= 2 * kHeads &&
          a.q_token_stride % 8 == 0 && a.q_head_stride % 8 == 0 && a.k_token_stride == row_bytes &&
-         a.v_token_stride == row_bytes && kSequences * a.kv_heads <= Context::kCounters;
+         a.v_token_stride == row_bytes && kSequences * a.kv_heads <= Context::kCounters &&
+         fits_in_shared(context, a);
 }
 
 Status attend_decode(Context& context, const AttentionArgs& args) {

@@ -9,6 +9,8 @@
 
 #include "backends/cuda/async.cuh"
 #include "backends/cuda/attention.cuh"
+#include "backends/cuda/attention_rows.cuh"
+#include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
 #include "backends/cuda/tensor_map.cuh"
@@ -19,7 +21,6 @@ namespace {
 
 constexpr int kRows = 128, kPositions = 128, kPagesOfTile = kPositions / kPageTokens;
 constexpr int kThreads = 384, kStages = 2;
-constexpr float kLog2e = 1.4426950408889634f, kLowest = -1e30f;
 
 template <int kDim>
 struct Shape {
@@ -36,40 +37,6 @@ struct Shape {
 struct Barriers {
   uint64_t full_k[kStages], full_v[kStages], empty_k[kStages], empty_v[kStages];
 };
-
-// What a block works on.
-struct Work {
-  int sequence, token, tokens;  // first token of the batch, and how many (at most kRows / group)
-  int tile_begin, tile_end;     // of 128 positions
-};
-
-// Blocks count tiles of tokens through all sequences, the last ones first: they read the most.
-__device__ Work find_work(const AttentionArgs& a, int tokens_of_tile) {
-  int total = 0;
-  for (int s = 0; s < a.num_sequences; ++s) {
-    total += (a.seq_start[s + 1] - a.seq_start[s] + tokens_of_tile - 1) / tokens_of_tile;
-  }
-  int tile = total - 1 - static_cast<int>(blockIdx.x);
-  Work work{-1, 0, 0, 0, 0};
-  if (tile < 0) return work;
-  for (int s = 0;; ++s) {
-    const int begin = a.seq_start[s], count = a.seq_start[s + 1] - begin;
-    const int tiles = (count + tokens_of_tile - 1) / tokens_of_tile;
-    if (tile >= tiles) {
-      tile -= tiles;
-      continue;
-    }
-    work.sequence = s;
-    work.token = begin + tile * tokens_of_tile;
-    work.tokens = min(tokens_of_tile, count - tile * tokens_of_tile);
-    break;
-  }
-  const int first = a.positions[work.token], last = a.positions[work.token + work.tokens - 1];
-  const int reach = a.window > 0 ? max(0, first - static_cast<int>(a.window) + 1) : 0;
-  work.tile_begin = reach / kPositions;
-  work.tile_end = last / kPositions + 1;
-  return work;
-}
 
 template <int kDim>
 __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std::byte* stages,
@@ -106,56 +73,6 @@ __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std:
   }
 }
 
-// One warp's 16 rows; a thread has rows g and g + 8.
-struct RowState {
-  int position[2];  // -1: no row
-  float max[2], sum[2];
-};
-
-__device__ inline float power_of_two(float x) {
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
-
-// Scores to weights, in place; the factor by which what was summed before has to shrink.
-template <bool kMasked, bool kCapped>
-__device__ void soften(const AttentionArgs& a, RowState& state, float (&scores)[kPositions / 2],
-                       int begin, int lane, float (&shrink)[2]) {
-  const float scale = kCapped ? kLog2e : a.scale * kLog2e;
-  float tile_max[2] = {kLowest, kLowest};
-#pragma unroll
-  for (int i = 0; i < kPositions / 2; ++i) {
-    const int row = i % 4 / 2;
-    if constexpr (kCapped) scores[i] = cap_score(scores[i] * a.scale, a.soft_cap);
-    if constexpr (kMasked) {
-      const int position = begin + i / 4 * 8 + 2 * (lane % 4) + i % 2;
-      const int own = state.position[row];
-      const bool inside =
-          position <= own && (a.window == 0 || position > own - static_cast<int>(a.window));
-      if (!inside) scores[i] = -INFINITY;
-    }
-    tile_max[row] = fmaxf(tile_max[row], scores[i]);
-  }
-  float base[2];
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    tile_max[r] = fmaxf(tile_max[r], __shfl_xor_sync(0xffffffffu, tile_max[r], 1));
-    tile_max[r] = fmaxf(tile_max[r], __shfl_xor_sync(0xffffffffu, tile_max[r], 2));
-    const float new_max = fmaxf(state.max[r], tile_max[r]);
-    shrink[r] = power_of_two((state.max[r] - new_max) * scale);
-    state.max[r] = new_max;
-    state.sum[r] *= shrink[r];
-    base[r] = new_max * scale;
-  }
-#pragma unroll
-  for (int i = 0; i < kPositions / 2; ++i) {
-    const int row = i % 4 / 2;
-    scores[i] = power_of_two(fmaf(scores[i], scale, -base[row]));
-    state.sum[row] += scores[i];
-  }
-}
-
 // A group's 64 rows of queries to shared memory, swizzled as the copy engine does it.
 template <int kDim>
 __device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_head, int row0,
@@ -189,43 +106,6 @@ __device__ inline RowState begin_rows(const AttentionArgs& a, const Work& work, 
     state.sum[r] = 0.0f;
   }
   return state;
-}
-
-template <int kDim>
-__device__ void write_rows(const AttentionArgs& a, const Work& work, int kv_head, int row0,
-                           int lane, const RowState& state, const float (&out)[kDim / 2]) {
-  const int group = a.heads_per_kv;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float sum = state.sum[r];
-    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-    if (state.position[r] < 0) continue;
-    const int row = row0 + lane / 4 + 8 * r, head = kv_head * group + row % group;
-    float shrink = 1.0f;
-    if (a.sinks != nullptr) {
-      const float scale = a.soft_cap > 0.0f ? 1.0f : a.scale;
-      const float own = state.max[r] * scale, sink = a.sinks[head], max = fmaxf(own, sink);
-      shrink = expf(own - max);
-      sum = sum * shrink + expf(sink - max);
-    }
-    const float factor = shrink / sum;
-    const int64_t token = work.token + row / group;
-    float* to = a.out + (token * a.heads + head) * kDim;
-#pragma unroll
-    for (int d = 0; d < kDim / 8; ++d) {
-      const int column = 8 * d + 2 * (lane % 4);
-      const float x = out[4 * d + 2 * r] * factor, y = out[4 * d + 2 * r + 1] * factor;
-      if (a.out16 == nullptr) {
-        *reinterpret_cast<float2*>(to + column) = make_float2(x, y);
-      } else {
-        const int64_t at = static_cast<int64_t>(head) * kDim + column;
-        __nv_bfloat16* place =
-            a.out16 + token * a.out16_stride + (a.out16_permuted ? permuted_place(at) : at);
-        *reinterpret_cast<__nv_bfloat162*>(place) = __floats2bfloat162_rn(x, y);
-      }
-    }
-  }
 }
 
 // Where a consumer is in the ring.
@@ -318,9 +198,9 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     const bool masked = begin + kPositions - 1 > first_position ||
                         (a.window > 0 && begin <= last_position - static_cast<int>(a.window));
     if (masked) {
-      soften<true, kCapped>(a, state, scores, begin, lane, shrink);
+      soften<kPositions, true, kCapped>(a, state, scores, begin, lane, shrink);
     } else {
-      soften<false, kCapped>(a, state, scores, begin, lane, shrink);
+      soften<kPositions, false, kCapped>(a, state, scores, begin, lane, shrink);
     }
     wgmma_wait<0>();  // the values of the tile before
     hold(out);
@@ -339,7 +219,8 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     at = next;
     if (lane == 0) barrier_arrive(barriers->empty_k + at.stage);
   }
-  soften<true, kCapped>(a, state, scores, (work.tile_end - 1) * kPositions, lane, shrink);
+  soften<kPositions, true, kCapped>(a, state, scores, (work.tile_end - 1) * kPositions, lane,
+                                    shrink);
   wgmma_wait<0>();
   hold(out);
   pack_weights(scores, p);
@@ -352,9 +233,8 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
 }
 
 template <int kDim, bool kCapped>
-__global__ void __launch_bounds__(kThreads, 1)
-    prefill(const AttentionArgs a, const __grid_constant__ CUtensorMap k_map,
-            const __grid_constant__ CUtensorMap v_map) {
+__device__ __forceinline__ void attend_rows(const AttentionArgs& a, const CUtensorMap& k_map,
+                                            const CUtensorMap& v_map) {
   using S = Shape<kDim>;
   extern __shared__ std::byte shared[];
   __shared__ Work shared_work;
@@ -370,7 +250,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       barrier_init(barriers->empty_v + i, 8);
     }
     fence_barrier_init();
-    shared_work = find_work(a, kRows / a.heads_per_kv);
+    shared_work = find_work(a, kRows / a.heads_per_kv, kPositions);
   }
   __syncthreads();
   const Work work = shared_work;
@@ -386,6 +266,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   take_registers<232>();
   consume<kDim, kCapped>(a, work, kv_head, 16 * (warp - 4), lane, stages, barriers);
+}
+
+template <int kDim, bool kCapped>
+__global__ void __launch_bounds__(kThreads, 1)
+    prefill(const AttentionArgs a, const __grid_constant__ CUtensorMap k_map,
+            const __grid_constant__ CUtensorMap v_map) {
+  if constexpr (REALM_WGMMA) attend_rows<kDim, kCapped>(a, k_map, v_map);
 }
 
 template <int kDim, bool kCapped>
@@ -417,6 +304,7 @@ bool can_attend_prefill(const AttentionArgs& a) {
 }
 
 Status attend_prefill(Context& context, const AttentionArgs& a) {
+  if (!context.has_wgmma) return attend_prefill_mma(context, a);
   if (a.soft_cap > 0.0f) {
     return a.k_dim == 64 ? launch<64, true>(context, a) : launch<128, true>(context, a);
   }

@@ -13,6 +13,7 @@
 
 #include "backends/cuda/async.cuh"
 #include "backends/cuda/attention.cuh"
+#include "backends/cuda/features.cuh"
 #include "backends/cuda/mma.cuh"
 #include "backends/cuda/reduce.cuh"
 #include "backends/cuda/tensor_map.cuh"
@@ -185,12 +186,6 @@ __device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_h
   }
 }
 
-__device__ inline float power_of_two(float x) {
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
-
 // Products to scores in powers of two; the rows' maxima among them.
 __device__ void score(const AttentionArgs& a, const RowState& state, int begin, int lane,
                       float (&scores)[16], float (&most)[2]) {
@@ -359,9 +354,8 @@ __device__ void consume(const AttentionArgs& a, const Work& work, const Parts& p
 }
 
 template <typename S>
-__global__ void __launch_bounds__(kThreads, 1)
-    attend(const AttentionArgs a, const Parts parts, const __grid_constant__ CUtensorMap k_map,
-           const __grid_constant__ CUtensorMap v_map) {
+__device__ __forceinline__ void attend_block(const AttentionArgs& a, const Parts& parts,
+                                             const CUtensorMap& k_map, const CUtensorMap& v_map) {
   extern __shared__ std::byte shared[];
   __shared__ Work shared_work;
   __shared__ Barriers<S> barriers;
@@ -397,6 +391,13 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 constexpr int kMergeThreads = 128, kPartsMax = 256;
+
+template <typename S>
+__global__ void __launch_bounds__(kThreads, 1)
+    attend(const AttentionArgs a, const Parts parts, const __grid_constant__ CUtensorMap k_map,
+           const __grid_constant__ CUtensorMap v_map) {
+  if constexpr (REALM_WGMMA) attend_block<S>(a, parts, k_map, v_map);
+}
 
 // Adds up the parts of a token and head, in order.
 __global__ void __launch_bounds__(kMergeThreads) merge(const AttentionArgs a, const Parts parts) {

@@ -29,9 +29,17 @@ inline Status check_launch(const char* op) {
   return check(cudaGetLastError(), op);
 }
 
-// Launches are programmatic dependents of the kernel before them: they may start while it still
-// runs, so every kernel calls wait_for_inputs() before it touches what another has written, and
-// may_start_next() as soon as its blocks are all running.
+// Whether the current device lets a kernel start while the one before it still runs.
+inline bool starts_early() {
+  int device = 0, major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major >= 9;
+}
+
+// Launches are programmatic dependents of the kernel before them where the device knows that: they
+// may start while it still runs, so every kernel calls wait_for_inputs() before it touches what
+// another has written, and may_start_next() as soon as its blocks are all running.
 template <typename... Parameters, typename... Arguments>
 Status launch(const char* what, void (*kernel)(Parameters...), dim3 grid, int threads,
               size_t shared_bytes, cudaStream_t stream, const Arguments&... arguments) {
@@ -44,7 +52,7 @@ Status launch(const char* what, void (*kernel)(Parameters...), dim3 grid, int th
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = 1;
+  config.numAttrs = starts_early() ? 1 : 0;
   return check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), what);
 }
 
@@ -65,6 +73,8 @@ struct Weight {
   bool tiled = false;
   int64_t rows = 0, k = 0;
   int64_t file_bytes = 0;  // of all rows as in the file: views step through a weight by these
+  // [rows], where products in FP8 may be asked for: what an element in FP8 is to be multiplied by.
+  const float* row_scales = nullptr;
 };
 
 struct Located {
@@ -96,15 +106,24 @@ class Scratch {
   size_t size_ = 0;
 };
 
+struct DeviceInfo;
+enum class Compute : uint8_t;
+
 struct Context {
   cudaStream_t stream = nullptr;
   int num_sms = 0;
   // Whether each result is the same operations whatever else is in the batch.
   bool batch_invariant = false;
-  int compute_major = 0;
+  Compute compute{};  // what products multiply
+  // From the device: also what code was loaded for it.
+  Status learn_device(const DeviceInfo& info, int device);
+  bool has_wgmma = false;  // what was loaded is the code for sm_90a (features.cuh)
+  int shared_max = 0;      // bytes of shared memory that a block can have
+  int shared_per_sm = 0;
   const IqGrids* grids = nullptr;              // device memory
   std::map<const std::byte*, Weight> weights;  // by device address
   Scratch activations[2];                      // 16-bit copies of matmul inputs, in turn
+  Scratch fp8_activations;                     // the same in 8 bits, and a scale for each token
   Scratch partials;                            // of split sums
   std::byte* counters = nullptr;               // zero between ops: kCounters ints
   static constexpr int kCounters = 65536;

@@ -5,6 +5,7 @@
 
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/matmul_fp8.cuh"
 #include "backends/cuda/ranges.cuh"
 #include "base/thread_pool.h"
 #include "formats/quant/quant_table.h"
@@ -135,9 +136,21 @@ CudaBackend::Impl::~Impl() {
 Status CudaBackend::Impl::init() {
   TRY(check(cudaSetDevice(options.device), "choosing the device"));
   TRY(check(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking), "a stream"));
-  context.num_sms = info.num_sms;
+  TRY(context.learn_device(info, options.device));
+  if (options.compute == Compute::kFp8 && !context.has_wgmma) {
+    return Error{ErrorCode::kUnsupported,
+                 info.name +
+                     " does not multiply FP8 here (that needs compute capability 9.0 and "
+                     "code for it); --compute bf16 and fp16 do"};
+  }
+  if (options.compute == Compute::kFp8 && options.batch_invariant) {
+    return Error{
+        ErrorCode::kInvalidArgument,
+        "--compute fp8 is of products of many tokens only, so that bits depend on the batch: "
+        "it does not go with --batch-invariant"};
+  }
+  context.compute = options.compute;
   context.batch_invariant = options.batch_invariant;
-  context.compute_major = info.compute_major;
   TRY(check(cudaMallocHost(&ring, kRingBytes), "pinned memory"));
   IqGrids host{kIq2XxsGrid, kIq2XsGrid, kIq2SGrid, kIq1Grid, kIq3XxsGrid, kIq3SGrid, {}, {}};
   std::copy(std::begin(kIq4Values), std::end(kIq4Values), host.iq4);
@@ -227,44 +240,6 @@ Status CudaBackend::Impl::upload_experts(const TensorView& host, int64_t bytes, 
                       rows_fit, to + static_cast<size_t>(e) * tiled_size, true));
   }
   return {};
-}
-
-Result<DeviceInfo> probe_device(int device) {
-  int count = 0;
-  const cudaError_t counted = cudaGetDeviceCount(&count);
-  if (counted == cudaErrorInsufficientDriver) {
-    return Error{ErrorCode::kUnavailable,
-                 "no NVIDIA driver, or one older than CUDA 13 (580) is installed"};
-  }
-  if (counted == cudaErrorNoDevice || (counted == cudaSuccess && count == 0)) {
-    return Error{ErrorCode::kUnavailable, "no NVIDIA GPU is visible"};
-  }
-  TRY(check(counted, "looking for devices"));
-  if (device < 0 || device >= count) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "GPU " + std::to_string(device) + " is not in 0.." + std::to_string(count - 1)};
-  }
-  cudaDeviceProp properties{};
-  TRY(check(cudaGetDeviceProperties(&properties, device), "reading properties"));
-  DeviceInfo info{.name = properties.name,
-                  .compute_major = properties.major,
-                  .compute_minor = properties.minor,
-                  .num_sms = properties.multiProcessorCount,
-                  .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
-                  .memory_free_bytes = 0,
-                  .l2_bytes = properties.l2CacheSize,
-                  .driver_version = 0};
-  if (info.compute_major != 9) {
-    return Error{ErrorCode::kUnavailable,
-                 info.name + " has compute capability " + std::to_string(info.compute_major) + "." +
-                     std::to_string(info.compute_minor) + "; this build has code for 9.0 only"};
-  }
-  TRY(check(cudaDriverGetVersion(&info.driver_version), "the driver's version"));
-  TRY(check(cudaSetDevice(device), "choosing the device"));
-  size_t free_bytes = 0, total = 0;
-  TRY(check(cudaMemGetInfo(&free_bytes, &total), "asking for free memory"));
-  info.memory_free_bytes = static_cast<int64_t>(free_bytes);
-  return info;
 }
 
 Result<std::unique_ptr<CudaBackend>> CudaBackend::create(const CudaOptions& options) {
@@ -396,7 +371,15 @@ Result<TensorView> CudaBackend::import_weight(const TensorView& host) {
       return Error{ErrorCode::kUnsupported, "a weight " + host.describe() + " has rows too long"};
     }
     TRY(impl_->note(impl_->upload_chunks(host, bytes, rows_fit, data, tiled)));
-    impl_->context.weights[data] = {.tiled = tiled, .rows = rows, .k = k, .file_bytes = bytes};
+    Weight& weight = impl_->context.weights[data];
+    weight = {.tiled = tiled, .rows = rows, .k = k, .file_bytes = bytes};
+    if (tiled && impl_->options.compute == Compute::kFp8) {
+      const size_t scales_bytes = static_cast<size_t>(rows) * sizeof(float);
+      auto* scales = static_cast<float*>(TRY(device_memory(scales_bytes, "a weight's scales")));
+      impl_->weight_memory.push_back(scales);
+      TRY(scale_rows_for_fp8(impl_->context.stream, host.dtype, data, rows, k, scales));
+      weight.row_scales = scales;
+    }
   }
   TensorView view = host;
   view.data = data;

@@ -12,8 +12,21 @@
 
 namespace realm::cuda {
 
+// What matrix products multiply; sums are always in single precision. Weights stay as they are in
+// memory and are turned into this on their way to the matrix units.
+enum class Compute : uint8_t {
+  kBf16,
+  // Three more bits of precision than bfloat16, but numbers up to 65504 only: larger activations
+  // are cut to that.
+  kFp16,
+  // E4M3, in products of many tokens of weights that have tiles, with a scale for each row of a
+  // weight and for each token; bfloat16 in all other products.
+  kFp8,
+};
+
 struct CudaOptions {
   int device = 0;  // as the driver counts them
+  Compute compute = Compute::kBf16;
   // Every token's results are the same bits whatever else is in its batch: products and attention
   // of one order of sums for every number of tokens. Costs speed, of small batches above all.
   bool batch_invariant = false;

@@ -82,6 +82,28 @@ int tile_pairs(const ExpertProduct& p) {
   return p.pairs() <= 20 * std::min(p.experts, p.pairs()) ? 32 : 128;
 }
 
+// Where there is no wgmma: few tokens at a time, with the same bits however many those are.
+Status multiply_by_few(Context& context, const ExpertKernels& kernels, ExpertProduct p) {
+  if (p.ids != nullptr && p.slots > kFewPairs) {
+    return Error{ErrorCode::kUnsupported, "expert_matmul: " + std::to_string(p.slots) +
+                                              " experts for a token are too many on this GPU"};
+  }
+  // At once, since areas for activations are two, and the other may be where the outputs go.
+  if (p.x16 == nullptr) p.x16 = TRY(gather_pairs(context, p, nullptr));
+  const int at_once =
+      p.ids == nullptr ? Context::kFewTokens : std::min(Context::kFewTokens, kFewPairs / p.slots);
+  for (int first = 0; first < p.tokens; first += at_once) {
+    ExpertProduct some = p;
+    some.tokens = std::min(at_once, p.tokens - first);
+    if (p.ids != nullptr) some.ids += first * p.ids_stride;
+    some.x16 += first * (p.x_of_pairs ? p.slots : 1) * p.k_padded;
+    if (p.is_gated) some.gated_out += first * p.slots * p.gated_stride;
+    for (int i = 0; i < p.num_parts; ++i) some.parts[i].out += first * p.parts[i].out_token_stride;
+    TRY(kernels.matvec(context, some));
+  }
+  return {};
+}
+
 Status multiply_sorted(Context& context, const ExpertKernels& kernels, const ExpertProduct& p,
                        const ExpertLists& lists, int n) {
   return n == 32 ? kernels.matmul_32(context, p, lists) : kernels.matmul_128(context, p, lists);
@@ -91,6 +113,7 @@ Status multiply(Context& context, ExpertProduct p, DType type, bool tiled) {
   const ExpertKernels* kernels = find_expert_kernels(type);
   if (!tiled || kernels == nullptr) return multiply_blocks(context, p, type);
   if (goes_to_matvec(context, p)) return kernels->matvec(context, p);
+  if (!context.has_wgmma) return multiply_by_few(context, *kernels, p);
   const int n = tile_pairs(p);
   const ExpertLists lists = TRY(sort_pairs(context, p, n));
   p.x16 = TRY(gather_pairs(context, p, &lists));
@@ -125,7 +148,7 @@ Result<bool> run_gated_experts(Context& context, const ExpertMatMul& in, Activat
   const bool few = goes_to_matvec(context, gated);
   const bool spelled_out =
       activation == Activation::kSilu || activation == Activation::kSwigluClamped;
-  if (!few && !spelled_out) return false;
+  if (!few && !spelled_out && context.has_wgmma) return false;
   gated.is_gated = true;
   gated.activation = activation;
   gated.gated_stride = next.k_padded;
@@ -135,6 +158,11 @@ Result<bool> run_gated_experts(Context& context, const ExpertMatMul& in, Activat
   if (few) {
     TRY(in_kernels->matvec(context, gated));
     TRY(down_kernels->matvec(context, next));
+    return true;
+  }
+  if (!context.has_wgmma) {
+    TRY(multiply_by_few(context, *in_kernels, gated));
+    TRY(multiply_by_few(context, *down_kernels, next));
     return true;
   }
   const int n = tile_pairs(gated);

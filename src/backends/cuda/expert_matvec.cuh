@@ -241,8 +241,9 @@ Status launch_expert_matvec_as(Context& context, const ExpertProduct& p) {
   const int64_t rows = p.x_of_pairs ? p.pairs() : p.tokens;
   const size_t shared = kSharedX ? static_cast<size_t>(rows * p.k_padded * 2) : 0;
   if constexpr (kSharedX) {
-    static const cudaError_t configured = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedXBytes));
+    static const cudaError_t configured =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_x_bytes(context)));
     TRY(check(configured, "expert_matmul: shared memory"));
   }
   const int most_tiles = std::min(p.pairs(), p.experts) * p.row_tiles * (kGated ? 1 : p.num_parts);
@@ -254,7 +255,7 @@ template <typename Format, bool kGated>
 Status launch_expert_matvec_of(Context& context, ExpertProduct p) {
   const int64_t rows = p.x_of_pairs ? p.pairs() : p.tokens;
   // The groups and sums take some of a block's share of shared memory.
-  if (static_cast<size_t>(rows * p.k_padded * 2) <= kSharedXBytes) {
+  if (static_cast<size_t>(rows * p.k_padded * 2) <= shared_x_bytes(context)) {
     return launch_expert_matvec_as<Format, kGated, true>(context, p);
   }
   if (p.x16 == nullptr) p.x16 = TRY(gather_pairs(context, p, nullptr));

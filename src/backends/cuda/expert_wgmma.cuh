@@ -384,9 +384,8 @@ __device__ void feed_items(const ExpertProduct& p, const CUtensorMap& x_map,
 }
 
 template <typename Source, int kN, int kGroups>
-__global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
-    expert_wgmma(const __grid_constant__ ExpertProduct p, const __grid_constant__ CUtensorMap x_map,
-                 const __grid_constant__ ExpertLists lists) {
+__device__ __forceinline__ void multiply_items(const ExpertProduct& p, const CUtensorMap& x_map,
+                                               const ExpertLists& lists) {
   using Shape = ExpertShape<kN, kGroups>;
   using Memory = ExpertMemory<kN, kGroups>;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
@@ -415,6 +414,13 @@ __global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
   }
   give_registers<Shape::kProducerRegisters>();
   if (warp == 0) feed_items<Source, kN, kGroups>(p, x_map, lists, row_blocks, lane);
+}
+
+template <typename Source, int kN, int kGroups>
+__global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
+    expert_wgmma(const __grid_constant__ ExpertProduct p, const __grid_constant__ CUtensorMap x_map,
+                 const __grid_constant__ ExpertLists lists) {
+  if constexpr (REALM_WGMMA) multiply_items<Source, kN, kGroups>(p, x_map, lists);
 }
 
 template <typename Source, int kN, int kGroups = groups_for(kN)>

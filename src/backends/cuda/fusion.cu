@@ -5,7 +5,9 @@
 // written, the ops run one by one.
 #include <algorithm>
 
+#include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/experts.cuh"
+#include "backends/cuda/matmul_fp8.cuh"
 #include "backends/cuda/norm.cuh"
 #include "backends/cuda/reduce.cuh"
 
@@ -88,7 +90,7 @@ constexpr int kNormThreads = 512, kNormPiecesMax = 8;
 template <int kNormPieces>
 __global__ void __launch_bounds__(kNormThreads)
     norm_to_16(Rows x, const float* weight, float eps, int dim, float* out, __nv_bfloat16* out16,
-               int64_t k_padded, bool permuted) {
+               int64_t k_padded, bool permuted, bool is_half) {
   may_start_next();
   float4 scale[kNormPieces];
 #pragma unroll
@@ -122,9 +124,8 @@ __global__ void __launch_bounds__(kNormThreads)
     }
     __nv_bfloat16* to = out16 + row * k_padded;
     const int64_t place = permuted ? permuted_place(column) : column;
-    *reinterpret_cast<__nv_bfloat162*>(to + place) = __floats2bfloat162_rn(v.x, v.y);
-    *reinterpret_cast<__nv_bfloat162*>(to + place + (permuted ? 8 : 2)) =
-        __floats2bfloat162_rn(v.z, v.w);
+    *reinterpret_cast<uint32_t*>(to + place) = pack_16(is_half, v.x, v.y);
+    *reinterpret_cast<uint32_t*>(to + place + (permuted ? 8 : 2)) = pack_16(is_half, v.z, v.w);
   }
 }
 
@@ -142,7 +143,7 @@ bool all_go_to_integers(const Context& context, const MatMul& product, const Ten
   const int64_t tokens = x.dim(0);
   for (int i = 0; i < product.num_parts; ++i) {
     if (overlap(product.parts[i].out, x)) return false;
-    const ProductKernels* kernels = find_product_kernels(product.parts[i].weight.dtype);
+    const ProductKernels* kernels = find_product_kernels(context, product.parts[i].weight.dtype);
     if (kernels == nullptr || !goes_to_integers(context, *kernels, tokens, k_padded)) return false;
   }
   return true;
@@ -171,7 +172,7 @@ Result<size_t> fuse_norm(Context& context, const RmsNorm& op, std::span<const Op
                                     : norm_to_16<8>;
   TRY(launch("rms_norm", kernel, static_cast<unsigned>(tokens), kNormThreads, 0, context.stream,
              Rows(op.x), op.weight.as<const float>(), op.eps, static_cast<int>(dim), out, out16,
-             k_padded, !context.few_tokens(tokens)));
+             k_padded, !context.few_tokens(tokens), context.compute == Compute::kFp16));
   context.ready = {.of = op.out.data, .x = out16};
   return size_t{1};
 }
@@ -189,7 +190,7 @@ Result<size_t> fuse_head_norms(Context& context, const RmsNorm& first, std::span
 // act(gate) * up as a product's x; a thread has four columns.
 __global__ void __launch_bounds__(kThreads)
     gated_to_16(Rows gate, Rows up, Activation kind, int64_t dim, __nv_bfloat16* out16,
-                int64_t k_padded, bool permuted) {
+                int64_t k_padded, bool permuted, bool is_half) {
   may_start_next();
   wait_for_inputs();
   const int64_t column = 4 * (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x);
@@ -204,9 +205,8 @@ __global__ void __launch_bounds__(kThreads)
   }
   __nv_bfloat16* to = out16 + token * k_padded;
   const int64_t place = permuted ? permuted_place(column) : column;
-  *reinterpret_cast<__nv_bfloat162*>(to + place) = __floats2bfloat162_rn(v.x, v.y);
-  *reinterpret_cast<__nv_bfloat162*>(to + place + (permuted ? 8 : 2)) =
-      __floats2bfloat162_rn(v.z, v.w);
+  *reinterpret_cast<uint32_t*>(to + place) = pack_16(is_half, v.x, v.y);
+  *reinterpret_cast<uint32_t*>(to + place + (permuted ? 8 : 2)) = pack_16(is_half, v.z, v.w);
 }
 
 Result<size_t> fuse_activation(Context& context, const GatedActivation& op,
@@ -220,7 +220,8 @@ Result<size_t> fuse_activation(Context& context, const GatedActivation& op,
   const dim3 grid(static_cast<unsigned>(tokens),
                   static_cast<unsigned>((k_padded / 4 + kThreads - 1) / kThreads));
   TRY(launch("gated_activation", gated_to_16, grid, kThreads, 0, context.stream, Rows(op.gate),
-             Rows(op.up), op.activation, dim, out16, k_padded, !context.few_tokens(tokens)));
+             Rows(op.up), op.activation, dim, out16, k_padded, !context.few_tokens(tokens),
+             context.compute == Compute::kFp16));
   context.ready = {.of = op.out.data, .x = out16};
   return size_t{1};
 }
@@ -237,14 +238,17 @@ Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<
       gate.weight.dim(0) != up.weight.dim(0) || context.ready.of != op.x.data) {
     return size_t{0};
   }
-  const ProductKernels* kernels = find_product_kernels(gate.weight.dtype);
+  const ProductKernels* kernels = find_product_kernels(context, gate.weight.dtype);
   if (kernels == nullptr) return size_t{0};
   const bool few = context.few_tokens(op.x.dim(0));
+  const bool in_fp8 = goes_to_fp8(context, op, gate.weight.dtype);
+  const auto launch_fp8 = in_fp8 ? find_fp8_kernels(gate.weight.dtype)->gated_matmul : nullptr;
   const auto launch_product =
       goes_to_integers(context, *kernels, op.x.dim(0), padded_columns(op.x.dim(1)))
           ? kernels->integer_gated_matvec
           : (few ? kernels->gated_matvec : kernels->gated_matmul);
-  if (launch_product == nullptr || (!few && act->activation != Activation::kSilu)) {
+  if ((in_fp8 ? launch_fp8 == nullptr : launch_product == nullptr) ||
+      (!few && act->activation != Activation::kSilu)) {
     return size_t{0};
   }
   const std::span<const Op> after = rest.subspan(1);
@@ -253,9 +257,17 @@ Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<
       read_later(after, up.out) != overlap(up.out, act->out)) {
     return size_t{0};
   }
-  Product p = TRY(product_of(context, op, 0));
-  p.x = context.ready.x;
-  p.norm = normed_input(context.ready);
+  Fp8Product fp8;
+  if (in_fp8) {
+    const Fp8Activations x = TRY(
+        quantize_activations(context, context.ready.x, op.x.dim(0), padded_columns(op.x.dim(1))));
+    fp8 = TRY(fp8_product_of(context, op, 0, x));
+  } else {
+    fp8.product = TRY(product_of(context, op, 0));
+    fp8.product.x = context.ready.x;
+    fp8.product.norm = normed_input(context.ready);
+  }
+  Product& p = fp8.product;
   p.gated_stride = padded_columns(gate.weight.dim(0));
   // Columns past the last are zero: their weights are, but what lies there may be no number.
   p.gated_out = TRY(context.next_activations(p.tokens, p.gated_stride));
@@ -265,7 +277,7 @@ Result<size_t> fuse_gated_product(Context& context, const MatMul& op, std::span<
                               context.stream),
               "matmul"));
   }
-  TRY(launch_product(context, p));
+  TRY(in_fp8 ? launch_fp8(context, fp8) : launch_product(context, p));
   context.ready = {.of = act->out.data, .x = p.gated_out};
   return size_t{2};
 }

@@ -1,8 +1,11 @@
-// The matrix product: activations are rounded to bfloat16 once, then each group of parts of one
-// type goes to that type's kernel for few tokens (matvec.cuh) or many (matmul_wgmma.cuh). F32
-// weights are multiplied in single precision (matmul_f32.cu).
+// The matrix product: activations are rounded to 16 bits once (of products in FP8 to 8 then), and
+// each group of parts of one type goes to that type's kernel for few tokens (matvec.cuh) or many
+// (matmul_wgmma.cuh, matmul_mma.cuh, matmul_fp8.cuh). F32 weights are multiplied in single
+// precision (matmul_f32.cu).
+#include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/matmul_f32.cuh"
+#include "backends/cuda/matmul_fp8.cuh"
 #include "formats/quant/quant_table.h"
 
 namespace realm::cuda {
@@ -10,9 +13,9 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// x [tokens, k] -> bfloat16 [tokens, k_padded], zeros at the end.
+// x [tokens, k] -> 16 bits [tokens, k_padded], zeros at the end.
 __global__ void __launch_bounds__(kThreads)
-    convert(Rows x, int64_t k, __nv_bfloat16* out, int64_t k_padded, bool permuted) {
+    convert(Rows x, int64_t k, __nv_bfloat16* out, int64_t k_padded, bool permuted, bool is_half) {
   may_start_next();
   wait_for_inputs();
   const int64_t token = blockIdx.x;
@@ -22,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
   const float a = column < k ? in[column] : 0.0f;
   const float b = column + 1 < k ? in[column + 1] : 0.0f;
   const int64_t place = permuted ? permuted_place(column) : column;
-  *reinterpret_cast<__nv_bfloat162*>(out + token * k_padded + place) = __floats2bfloat162_rn(a, b);
+  *reinterpret_cast<uint32_t*>(out + token * k_padded + place) = pack_16(is_half, a, b);
 }
 
 Result<const __nv_bfloat16*> convert_activations(Context& context, const TensorView& x) {
@@ -31,7 +34,7 @@ Result<const __nv_bfloat16*> convert_activations(Context& context, const TensorV
   const dim3 grid(static_cast<unsigned>(tokens),
                   static_cast<unsigned>((k_padded / 2 + kThreads - 1) / kThreads));
   TRY(launch("matmul: converting activations", convert, grid, kThreads, 0, context.stream, Rows(x),
-             k, out, k_padded, !context.few_tokens(tokens)));
+             k, out, k_padded, !context.few_tokens(tokens), context.compute == Compute::kFp16));
   return out;
 }
 
@@ -97,6 +100,7 @@ Status run(Context& context, const MatMul& op) {
   const Context::Ready ready = context.ready.of == op.x.data ? context.ready : Context::Ready{};
   const __nv_bfloat16* x = ready.x;
   context.ready = {};
+  Fp8Activations fp8;
   bool q6_k_is_done = false;
   for (int i = 0; i < op.num_parts; ++i) {
     const DType type = op.parts[i].weight.dtype;
@@ -105,7 +109,16 @@ Status run(Context& context, const MatMul& op) {
       TRY(matmul_f32(context, op));
       continue;
     }
-    const ProductKernels* kernels = find_product_kernels(type);
+    if (goes_to_fp8(context, op, type)) {
+      if (x == nullptr) x = TRY(convert_activations(context, op.x));
+      if (fp8.x == nullptr) {
+        fp8 = TRY(quantize_activations(context, x, tokens, padded_columns(op.x.dim(1))));
+      }
+      const Fp8Product product = TRY(fp8_product_of(context, op, i, fp8));
+      TRY(find_fp8_kernels(type)->matmul(context, product));
+      continue;
+    }
+    const ProductKernels* kernels = find_product_kernels(context, type);
     if (kernels == nullptr) return unsupported(op.parts[i].weight);
     Product p = TRY(product_of(context, op, i));
     p.norm = normed_input(ready);
@@ -147,8 +160,11 @@ std::string describe_matmul(const Context& context, const MatMul& op) {
   if (weight.dtype == DType::kF32) return "single precision";
   const Located at = context.locate(weight);
   const bool tiled = at.weight != nullptr ? at.weight->tiled : has_tiles(weight.dtype);
-  return std::string(context.few_tokens(op.x.dim(0)) ? "mma" : "wgmma") +
-         (tiled ? ", tiles" : ", blocks");
+  const char* unit = context.few_tokens(op.x.dim(0)) || !context.has_wgmma ? "mma" : "wgmma";
+  const char* number = context.compute == Compute::kFp16        ? "fp16"
+                       : goes_to_fp8(context, op, weight.dtype) ? "fp8"
+                                                                : "bf16";
+  return std::string(unit) + ", " + number + (tiled ? ", tiles" : ", blocks");
 }
 
 }  // namespace realm::cuda

@@ -2,6 +2,10 @@
 // the tables of matmul.cu gather.
 #pragma once
 
+#include <cuda_fp16.h>
+
+#include <algorithm>
+
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/elementwise.cuh"
 #include "backends/cuda/tiles.cuh"
@@ -87,15 +91,18 @@ struct ProductKernels {
 
 // Whether a product of so many tokens and columns is one of integers, where its type has the
 // kernel: the activations of all tokens have to fit in shared memory.
-inline constexpr int kIntegerTokens = 2, kIntegerSharedBytes = 200 * 1024;
+inline constexpr int kIntegerTokens = 2;
+inline int integer_shared_bytes(const Context& context) {
+  return std::min(200 * 1024, context.shared_max - 12 * 1024);
+}
 inline bool goes_to_integers(const Context& context, const ProductKernels& kernels, int64_t tokens,
                              int64_t k_padded) {
   return kernels.integer_matvec != nullptr && !context.batch_invariant &&
-         tokens <= kIntegerTokens && tokens * (k_padded * 9 / 4) <= kIntegerSharedBytes;
+         tokens <= kIntegerTokens && tokens * (k_padded * 9 / 4) <= integer_shared_bytes(context);
 }
 
-// The 16-bit form of x: bfloat16 [tokens, k_padded] in one of the context's areas, zeros past k; in
-// order for few tokens, permuted for many.
+// The 16-bit form of x: bfloat16 (or half precision, Compute::kFp16) [tokens, k_padded] in one of
+// the context's areas, zeros past k; in order for few tokens, permuted for many.
 inline int64_t padded_columns(int64_t k) {
   return (k + kTileColumns - 1) / kTileColumns * kTileColumns;
 }
@@ -112,7 +119,17 @@ Result<Product> product_of(const Context& context, const MatMul& op, int first);
 
 NormedInput normed_input(const Context::Ready& ready);
 
-// Each defined beside the kernels' instances, matmul_<types>.cu.
-const ProductKernels* find_product_kernels(DType type);
+// Of a type, for what products multiply (Context::compute); each is defined beside its kernels'
+// instances, matmul_<types>.cu. Null where there are none.
+const ProductKernels* find_product_kernels(const Context& context, DType type);
+
+// Two activations as the 16 bits that products take, half precision cut to what it can hold.
+__device__ inline uint32_t pack_16(bool is_half, float low, float high) {
+  if (!is_half) return pack_pair(low, high);
+  constexpr float kMost = 65504.0f;
+  const __half2 pair =
+      __floats2half2_rn(fminf(fmaxf(low, -kMost), kMost), fminf(fmaxf(high, -kMost), kMost));
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
 
 }  // namespace realm::cuda

@@ -9,9 +9,13 @@
 #pragma once
 
 #include "backends/cuda/async.cuh"
+#include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
+#include "backends/cuda/matmul_mma.cuh"
+#include "backends/cuda/matmul_output.cuh"
 #include "backends/cuda/tensor_map.cuh"
 #include "backends/cuda/wgmma.cuh"
+#include "backends/cuda/wgmma_f16.cuh"
 
 namespace realm::cuda {
 
@@ -34,20 +38,6 @@ struct MatMulShape {
   static constexpr int kStageBytes = 2 * kBoxBytes;
   static constexpr int kStages = kN > 128 ? 3 : kN == 128 ? 6 : 8;
   static constexpr int kSharedBytes = kStages * kStageBytes + 1024 + 256;
-};
-
-// Blocks in the order in which they start: of up to kTogether blocks of tokens, one for each, then
-// the next rows. What runs at a time then needs few rows of weights, which come from memory once,
-// and few enough tokens that their activations stay in the L2 cache.
-struct BlockPlace {
-  static constexpr int kTogether = 8;
-  int rows, tokens;
-  __device__ BlockPlace(int index, int row_blocks, int token_blocks) {
-    const int group = index / (kTogether * row_blocks), within = index % (kTogether * row_blocks);
-    const int together = min(kTogether, token_blocks - group * kTogether);
-    rows = within / together;
-    tokens = group * kTogether + within % together;
-  }
 };
 
 struct Splits {
@@ -86,7 +76,13 @@ struct Consumer {
   __device__ void run_products(const uint32_t (&a)[4][4], uint64_t x) {
     wgmma_fence();
 #pragma unroll
-    for (int s = 0; s < 4; ++s) Wgmma<kN>::run(acc, a[s], x + 2 * s);
+    for (int s = 0; s < 4; ++s) {
+      if constexpr (kIsHalf<Source>) {
+        WgmmaF16<kN>::run(acc, a[s], x + 2 * s);
+      } else {
+        Wgmma<kN>::run(acc, a[s], x + 2 * s);
+      }
+    }
     wgmma_commit();
     wgmma_wait<1>();
   }
@@ -126,83 +122,6 @@ __device__ inline void meet(int* counter, int count, int lane) {
     if (atomicAdd(counter, 1) == 2 * count - 1) *counter = 0;
   }
   __syncwarp();
-}
-
-__device__ inline void add_to(float* to, float value) {
-  asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(to), "f"(value) : "memory");
-}
-
-// Value i of eight-token group j of lane 4 g + t is row g + 8 (i / 2), token 8 j + 2 t + i % 2.
-// What is added to is not read here: the memory adds, once each. Writes groups first, first + step,
-// ... of `values`.
-template <int kGroups>
-__device__ void write_values(const ProductPart& part, const Product& p, int row0, int token0,
-                             int token_end, int step, int lane, const float (&values)[kGroups][4]) {
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const int row = row0 + lane / 4 + 8 * r;
-    if (row >= part.weight.rows) continue;
-    const float bias = part.bias != nullptr ? part.bias[row] : 0.0f;
-    const int first = token0 + 2 * (lane % 4);
-    float* to = part.out + first * part.out_stride + row;
-    const int64_t stride = part.out_stride, group_stride = step * stride;
-#pragma unroll
-    for (int j = 0; j < kGroups; ++j, to += group_stride) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        if (first + step * j + i >= token_end) continue;
-        const float value = values[j][2 * r + i] + bias;
-        if (p.accumulate) {
-          add_to(to + i * stride, value);
-        } else {
-          to[i * stride] = value;
-        }
-      }
-    }
-  }
-}
-
-// Of SiLU alone: each activation is spelled out for every value of the tile.
-__device__ inline float silu_gate(float gate, float up) {
-  return __fdividef(gate, 1.0f + __expf(-gate)) * up;
-}
-
-// Rows g are the gate's, rows g + 8 the same rows of up. Neighbours swap a token each, so that one
-// has two rows of one token, which lie side by side in the next product's x.
-template <int kGroups>
-__device__ void write_gated_values(const Product& p, int row0, int token0, int token_end, int step,
-                                   int lane, const float (&values)[kGroups][4]) {
-  const int row = row0 + lane / 4, rows = p.parts[0].weight.rows;
-  const bool odd = lane / 4 % 2 != 0;
-  float bias[2] = {};
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    if (p.parts[i].bias != nullptr && row < rows) bias[i] = p.parts[i].bias[row];
-  }
-  __nv_bfloat16* const to = p.gated_out + permuted_place(row - odd);
-  const int64_t stride = p.gated_stride;
-#pragma unroll
-  for (int j = 0; j < kGroups; ++j) {
-    const float(&v)[4] = values[j];
-    const float a = silu_gate(v[0] + bias[0], v[2] + bias[1]);
-    const float b = silu_gate(v[1] + bias[0], v[3] + bias[1]);
-    const float other = __shfl_xor_sync(0xffffffffu, odd ? a : b, 4);
-    const int token = token0 + step * j + 2 * (lane % 4) + odd;
-    if (token >= token_end || row - odd >= rows) continue;
-    *reinterpret_cast<__nv_bfloat162*>(to + token * stride) =
-        odd ? __floats2bfloat162_rn(other, b) : __floats2bfloat162_rn(a, other);
-  }
-}
-
-template <bool kGated, int kGroups>
-__device__ void write_groups(const ProductPart& part, const Product& p, int part_tile, int token0,
-                             int token_end, int step, int lane, const float (&values)[kGroups][4]) {
-  if constexpr (kGated) {
-    write_gated_values<kGroups>(p, part_tile * kTileRows / 2, token0, token_end, step, lane,
-                                values);
-  } else {
-    write_values<kGroups>(part, p, part_tile * kTileRows, token0, token_end, step, lane, values);
-  }
 }
 
 // Sources of products with weights of two types, Product::other_tile says from which tile of rows
@@ -350,9 +269,9 @@ __device__ __forceinline__ void multiply_rows(const Product& p, const Splits& sp
   }
 }
 
-template <typename Source, int kN, int kGroups = groups_for(kN)>
-__global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
-    matmul_wgmma(const Product p, const __grid_constant__ CUtensorMap x_map, const Splits splits) {
+template <typename Source, int kN, int kGroups>
+__device__ __forceinline__ void multiply_block(const Product& p, const CUtensorMap& x_map,
+                                               const Splits& splits) {
   using Shape = MatMulShape<kN, kGroups>;
   extern __shared__ std::byte shared[];
   std::byte* stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
@@ -415,6 +334,12 @@ __global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
   }
 }
 
+template <typename Source, int kN, int kGroups = groups_for(kN)>
+__global__ void __launch_bounds__(MatMulShape<kN, kGroups>::kThreads, 1)
+    matmul_wgmma(const Product p, const __grid_constant__ CUtensorMap x_map, const Splits splits) {
+  if constexpr (REALM_WGMMA) multiply_block<Source, kN, kGroups>(p, x_map, splits);
+}
+
 // How a product is cut: over how many blocks its columns, and what it then takes, as measured on an
 // H100, in microseconds.
 struct Cut {
@@ -452,7 +377,8 @@ template <typename Source, int kN, int kGroups = groups_for(kN)>
 Status launch_cut(Context& context, const Product& p, const Cut& cut) {
   using Shape = MatMulShape<kN, kGroups>;
   const CUtensorMap map = TRY(
-      map_rows(CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.x, p.k_padded, p.tokens, 2 * p.k_padded, kN));
+      map_rows(kIsHalf<Source> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+               p.x, p.k_padded, p.tokens, 2 * p.k_padded, kN));
   Splits splits{.row_blocks = (p.num_row_tiles + Shape::kRowTiles - 1) / Shape::kRowTiles,
                 .token_blocks = (p.tokens + kN - 1) / kN,
                 .count = cut.splits,
@@ -477,6 +403,7 @@ Status launch_wgmma(Context& context, const Product& p) {
 // Of formats with tiles, a kernel for each size of step; the others make do with one.
 template <typename Source>
 Status launch_matmul_tiled(Context& context, const Product& p) {
+  if (!context.has_wgmma) return launch_mma<Source>(context, p);
   if (p.tokens <= 32) return launch_wgmma<Source, 32>(context, p);
   if (p.tokens <= 64) return launch_wgmma<Source, 64>(context, p);
   // Wide tiles read less, narrow ones leave fewer multiprocessors idle in the last round, as do
@@ -517,7 +444,7 @@ Status launch_matmul_pair(Context& context, const Product& first, const Product&
   const auto join = [&]<int kN, int kGroups = groups_for(kN)>() {
     return joined(first, other, MatMulShape<kN, kGroups>::kRowTiles);
   };
-  if (first.tokens > 256) {
+  if (first.tokens > 256 || !context.has_wgmma) {
     TRY(launch_matmul_tiled<First>(context, first));
     return launch_matmul_tiled<Other>(context, other);
   }
@@ -535,8 +462,15 @@ Status launch_matmul_pair(Context& context, const Product& first, const Product&
 
 template <typename Source>
 Status launch_matmul_two_sizes(Context& context, const Product& p) {
+  if (!context.has_wgmma) return launch_mma<Source>(context, p);
   return p.tokens <= 128 ? launch_wgmma<Source, 64>(context, p)
                          : launch_wgmma<Source, 256>(context, p);
+}
+
+template <typename Source>
+Status launch_matmul_blocks(Context& context, const Product& p) {
+  if (!context.has_wgmma) return launch_mma<Source>(context, p);
+  return launch_wgmma<Source, 64>(context, p);
 }
 
 }  // namespace realm::cuda

@@ -26,7 +26,7 @@ __device__ void multiply_part(const typename Source::Raw& raw,
 #pragma unroll
     for (int n = 0; n < kTokenTiles; ++n) {
       const uint4& x = xs[n][2 * kPart + s / 2];
-      mma_bf16(acc[n], a[s], s % 2 == 0 ? x.x : x.z, s % 2 == 0 ? x.y : x.w);
+      mma_16<kIsHalf<Source>>(acc[n], a[s], s % 2 == 0 ? x.x : x.z, s % 2 == 0 ? x.y : x.w);
     }
   }
 }
@@ -67,7 +67,11 @@ __device__ void finish_tile(
 }
 
 // How much of x a block keeps in shared memory; where it is more, x is read through the L1 cache.
-inline constexpr size_t kSharedXBytes = 88 * 1024;
+// Two blocks have to fit on a multiprocessor, each with up to 17 KiB of sums besides.
+inline size_t shared_x_bytes(const Context& context) {
+  const int room = std::min(context.shared_max, context.shared_per_sm / 2) - 18 * 1024;
+  return static_cast<size_t>(std::clamp(room, 0, 88 * 1024));
+}
 
 template <typename Format, int kTokenTiles, bool kGated, bool kSharedX>
 __global__ void __launch_bounds__(32 * kMatVecWarps, 2) matvec(const Product p) {
@@ -224,8 +228,9 @@ Status launch_matvec_as(Context& context, const Product& p) {
   const auto kernel = matvec<Format, kTokenTiles, kGated, kSharedX>;
   const size_t shared = kSharedX ? static_cast<size_t>(p.tokens * p.k_padded * 2) : 0;
   if constexpr (kSharedX) {
-    static const cudaError_t configured = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedXBytes));
+    static const cudaError_t configured =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_x_bytes(context)));
     TRY(check(configured, "matmul: shared memory"));
   }
   const int tiles = kGated ? p.num_row_tiles / 2 : p.num_row_tiles;
@@ -235,7 +240,7 @@ Status launch_matvec_as(Context& context, const Product& p) {
 
 template <typename Format, bool kGated>
 Status launch_matvec_of(Context& context, const Product& p) {
-  if (static_cast<size_t>(p.tokens * p.k_padded * 2) <= kSharedXBytes) {
+  if (static_cast<size_t>(p.tokens * p.k_padded * 2) <= shared_x_bytes(context)) {
     return launch_matvec_as<Format, 1, kGated, true>(context, p);
   }
   return launch_matvec_as<Format, 1, kGated, false>(context, p);

@@ -307,7 +307,7 @@ template <DType kType, int kTokens, bool kGated>
 Status launch_integer(Context& context, const Product& p) {
   const auto kernel = matvec_integer<IntegerCodes<kType>, kTokens, kGated>;
   static const cudaError_t configured = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kIntegerSharedBytes);
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, integer_shared_bytes(context));
   TRY(check(configured, "matmul: shared memory"));
   const int tiles = kGated ? p.num_row_tiles / 2 : p.num_row_tiles;
   const auto grid = static_cast<unsigned>(std::min(tiles, context.num_sms));
@@ -322,7 +322,7 @@ Status launch_pair(Context& context, const Product& first, const Product& second
   using Second = IntegerCodes<kSecond>;
   const auto kernel = matvec_integer_pair<First, Second, kTokens>;
   static const cudaError_t configured = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kIntegerSharedBytes);
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, integer_shared_bytes(context));
   TRY(check(configured, "matmul: shared memory"));
   const int tiles[2] = {first.num_row_tiles, second.num_row_tiles};
   const int blocks = std::min(context.num_sms, tiles[0] + tiles[1]);

@@ -5,6 +5,8 @@
 #include "backends/cuda/async.cuh"
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/features.cuh"
+#include "backends/cuda/mma.cuh"
 #include "backends/cuda/wgmma.cuh"
 
 namespace realm::cuda {
@@ -29,33 +31,69 @@ constexpr double kProductFlops = 2.0 * 64 * 256 * 16;
 constexpr int kGroups = 2;
 
 // Numbers of random mantissas: zeros would take less power, and so run faster than weights do.
-__global__ void __launch_bounds__(128 * kGroups, 1) multiply_all(float* out) {
-  extern __shared__ std::byte shared[];
-  std::byte* b = shared + (1024 - shared_address(shared) % 1024) % 1024;
+struct RandomPairs {
   uint32_t state = threadIdx.x * 747796405u + 1u;
-  const auto next = [&] {
+
+  __device__ uint32_t next() {
     state = state * 1664525u + 1013904223u;
     return 0x3f803f80u ^ (state >> 9 & 0x807f807fu);
-  };
+  }
+};
+
+template <int kN>
+__device__ __forceinline__ float multiply_by_wgmma() {
+  extern __shared__ std::byte shared[];
+  std::byte* b = shared + (1024 - shared_address(shared) % 1024) % 1024;
+  RandomPairs random;
   for (int i = static_cast<int>(threadIdx.x); i < 256 * 128 / 4; i += 128 * kGroups) {
-    reinterpret_cast<uint32_t*>(b)[i] = next();
+    reinterpret_cast<uint32_t*>(b)[i] = random.next();
   }
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncthreads();
   uint32_t a[4];
-  for (uint32_t& word : a) word = next();
-  float sums[128] = {};
+  for (uint32_t& word : a) word = random.next();
+  float sums[kN / 2] = {};
   const uint64_t descriptor = swizzled_descriptor(shared_address(b));
   for (int i = 0; i < kProducts / 4; ++i) {
     wgmma_fence();
 #pragma unroll
-    for (int s = 0; s < 4; ++s) Wgmma<256>::run(sums, a, descriptor + 2 * s);
+    for (int s = 0; s < 4; ++s) Wgmma<kN>::run(sums, a, descriptor + 2 * s);
     wgmma_commit();
     wgmma_wait<0>();
   }
   float total = 0;
   for (const float sum : sums) total += sum;
-  if (total == 1.5f) *out = total;
+  return total;
+}
+
+// As many products by a warp of its own rows; the second operands stay in registers.
+template <int kN>
+__device__ __forceinline__ float multiply_by_mma() {
+  constexpr int kTiles = 16;
+  RandomPairs random;
+  uint32_t a[4], b[2];
+  for (uint32_t& word : a) word = random.next();
+  for (uint32_t& word : b) word = random.next();
+  float sums[kTiles][4] = {};
+  for (int i = 0; i < kProducts * (kN / 8) / kTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < kTiles; ++j) mma_bf16(sums[j], a, b[0], b[1]);
+  }
+  float total = 0;
+#pragma unroll
+  for (int j = 0; j < kTiles; ++j) total += sums[j][0] + sums[j][1] + sums[j][2] + sums[j][3];
+  return total;
+}
+
+template <int kN>
+__global__ void __launch_bounds__(128 * kGroups, 1) multiply_all(float* out) {
+  float total;
+  if constexpr (REALM_WGMMA) {
+    total = multiply_by_wgmma<kN>();
+  } else {
+    total = multiply_by_mma<kN>();
+  }
+  if (total == 1.5f) *out = total;  // never, as above
 }
 
 struct Resources {
@@ -107,7 +145,7 @@ Result<DevicePeaks> measure_peaks(int device) {
   }));
   constexpr int kShared = 256 * 128 + 1024;
   const double multiply = TRY(fastest(r, [&] {
-    multiply_all<<<static_cast<unsigned>(info.num_sms), 128 * kGroups, kShared, r.stream>>>(
+    multiply_all<256><<<static_cast<unsigned>(info.num_sms), 128 * kGroups, kShared, r.stream>>>(
         static_cast<float*>(r.memory));
   }));
   return DevicePeaks{

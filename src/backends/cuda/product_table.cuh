@@ -56,7 +56,7 @@ constexpr ProductKernels plain_kernels() {
   return {.type = kType,
           .matvec = launch_matvec_blocks<Source>,
           .gated_matvec = nullptr,
-          .matmul = launch_wgmma<Source, 64>};
+          .matmul = launch_matmul_blocks<Source>};
 }
 
 }  // namespace realm::cuda

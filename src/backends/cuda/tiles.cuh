@@ -94,6 +94,11 @@ inline constexpr uint32_t kThirtyTwo128 = 0x43204320u;  // 160
 template <DType kType>
 struct TileFormat;
 
+// Whether a format, or a source of a product, decodes to half precision instead (HalfOf,
+// matmul_half.cuh): then its activations are in half precision too.
+template <typename FormatOrSource>
+inline constexpr bool kIsHalf = false;
+
 // ---- 16-bit floats: four 16-byte pieces for each of the two rows.
 template <bool kHalf>
 struct FloatTiles {
@@ -558,12 +563,12 @@ struct WeightSource {
 };
 
 // Tiled types.
-template <DType kType>
+template <DType kType, typename FormatOfType = TileFormat<kType>>
 struct Tiled {
   static constexpr bool kGated = false;
   // Operands are not the bits of memory themselves.
   static constexpr bool kUnpacks = kType != DType::kBF16 && kType != DType::kF16;
-  using Format = TileFormat<kType>;
+  using Format = FormatOfType;
   using Raw = typename Format::Raw;
   using Factors = typename Format::Factors;
   static constexpr int kDepth = Format::kDepth, kTileBytes = Format::kBytes;
