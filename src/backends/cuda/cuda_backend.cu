@@ -355,10 +355,7 @@ Result<TensorView> CudaBackend::import_weight(const TensorView& host) {
   if (format == nullptr) {
     return Error{ErrorCode::kUnsupported, "a weight " + host.describe() + " cannot be imported"};
   }
-  // Products with matrices chosen by token have no kernels over tiles but those of wgmma.
-  if (host.rank == 3 && has_tiles(host.dtype) && impl_->context.has_wgmma) {
-    return import_experts(host);
-  }
+  if (host.rank == 3 && has_tiles(host.dtype)) return import_experts(host);
   if (!host.is_contiguous()) return import_strided(host);
   const int64_t rows = host.num_rows(), k = host.last_dim();
   const auto bytes = static_cast<int64_t>(row_bytes(*format, k)) * rows;
