@@ -46,8 +46,8 @@ Status attend_typed_decode(Context& context, const AttentionArgs& args) {
 }
 
 bool can_attend_typed_prefill(const Context& context, const AttentionArgs& a) {
-  return is_plain(context, a) && (a.k_dim == 64 || a.k_dim == 128) && a.heads_per_kv <= kTypedRows &&
-         a.window < (int64_t{1} << 31);
+  return is_plain(context, a) && (a.k_dim == 64 || a.k_dim == 128) &&
+         a.heads_per_kv <= kTypedRows && a.window < (int64_t{1} << 31);
 }
 
 Status attend_typed_prefill(Context& context, const AttentionArgs& args) {
