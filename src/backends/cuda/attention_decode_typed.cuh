@@ -7,6 +7,7 @@
 
 #include "backends/cuda/async.cuh"
 #include "backends/cuda/attention.cuh"
+#include "backends/cuda/attention_line.cuh"
 #include "backends/cuda/attention_pages.cuh"
 #include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
@@ -17,15 +18,7 @@
 namespace realm::cuda::decode_detail {
 
 constexpr int kHeads = kTypedHeadsMax / 2;
-// Of a launch: sequences; pages of a block at least; blocks that share a KV head of a sequence at
-// most.
-constexpr int kSequences = kTypedSequences, kPagesMin = 4, kSharesMax = 32;
-constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
-
-struct Partials {
-  float* values;  // [parts, kv_heads, 2, heads_per_kv, v_dim + 2]: sums, maximum, total
-  int* counters;  // [sequences, kv_heads], zero
-};
+static_assert(kSequences == kTypedSequences);
 
 template <CacheType kType, int kDim>
 struct Ring {
@@ -53,41 +46,6 @@ __device__ void fetch_page(const AttentionArgs& a, const CUtensorMap* k_map,
   R::Page::fetch(k_map, a.k_cache, page * a.k_page_stride + head * a.k_head_stride, to, barrier);
   R::Page::fetch(v_map, a.v_cache, page * a.v_page_stride + head * a.v_head_stride,
                  to + R::kPageBytes, barrier);
-}
-
-// Of kTiles times 8 heads. Lane 4 g + t has, of heads 2 t and 2 t + 1 of each 8: elements value_dim
-// of rows g and g + 8 of their sums; maxima, in powers of two; its own positions' share of the
-// totals.
-template <int kDim, int kTiles>
-struct State {
-  float out[kTiles][kDim / 16][4];
-  float max[kTiles][2], sum[kTiles][2];
-
-  __device__ void clear() {
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-      for (int d = 0; d < kDim / 16; ++d) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) out[n][d][i] = 0.0f;
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        max[n][i] = -INFINITY;
-        sum[n][i] = 0.0f;
-      }
-    }
-  }
-};
-
-// Over the lanes that have the same heads.
-template <typename Combine>
-__device__ float over_positions(float value, Combine&& combine) {
-#pragma unroll
-  for (int step = 4; step < 32; step *= 2) {
-    value = combine(value, __shfl_xor_sync(0xffffffffu, value, step));
-  }
-  return value;
 }
 
 // Folds a page into the state. Positions outside [first, last] count nothing.
@@ -209,131 +167,6 @@ __device__ void write_state(const AttentionArgs& a, const State<kDim, kTiles>& s
       }
     }
   }
-}
-
-// Merges the shares (at most 32) of one row: each has sums [dim], its maximum and its total. A warp
-// does a row: its lanes take a share each for the weights, then dimensions. The result is a share
-// again, or the output where it is the final one.
-template <int kDim, typename Load>
-__device__ void merge_rows(const AttentionArgs& a, Load&& load, int num_shares, int head,
-                           float* out, bool is_final, __nv_bfloat16* out16 = nullptr) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bool has_sink = is_final && a.sinks != nullptr;
-  const float share_max = lane < num_shares ? load(lane, kDim) : -INFINITY;
-  const float share_total = lane < num_shares ? load(lane, kDim + 1) : 0.0f;
-  float sums[kDim / 32] = {};
-  float max = warp_max(share_max);
-  if (has_sink) max = fmaxf(max, a.sinks[head]);
-  const float weight = share_total > 0.0f ? __expf(share_max - max) : 0.0f;
-  float total = warp_sum(weight * share_total);
-  if (has_sink) total += __expf(a.sinks[head] - max);
-#pragma unroll 4
-  for (int s = 0; s < num_shares; ++s) {
-    const float w = __shfl_sync(0xffffffffu, weight, s);
-#pragma unroll
-    for (int i = 0; i < kDim / 32; ++i) sums[i] += w * load(s, lane + 32 * i);
-  }
-#pragma unroll
-  for (int i = 0; i < kDim / 32; ++i) {
-    if (is_final && out16 != nullptr) {
-      const int64_t column = static_cast<int64_t>(head) * kDim + lane + 32 * i;
-      out16[a.out16_permuted ? permuted_place(column) : column] =
-          __float2bfloat16_rn(sums[i] / total);
-    } else {
-      __stcg(out + lane + 32 * i, is_final ? sums[i] / total : sums[i]);
-    }
-  }
-  if (!is_final && lane == 0) {
-    __stcg(out + kDim, max);
-    __stcg(out + kDim + 1, total);
-  }
-}
-
-__device__ inline int first_position(const AttentionArgs& a, int last) {
-  return a.window > 0 ? max(0, last - static_cast<int>(a.window) + 1) : 0;
-}
-
-// A sequence and where its pages stand in the line of all.
-struct Place {
-  int sequence, begin, end;
-
-  // `ends`: of each sequence's pages.
-  __device__ Place(const int* ends, int num_sequences, int at) {
-    int low = 0, high = num_sequences - 1;
-    while (low < high) {
-      const int middle = (low + high) / 2;
-      if (ends[middle] > at) {
-        high = middle;
-      } else {
-        low = middle + 1;
-      }
-    }
-    sequence = low;
-    begin = low > 0 ? ends[low - 1] : 0;
-    end = ends[low];
-  }
-  __device__ void next(const int* ends, int num_sequences) {
-    begin = end;
-    if (++sequence < num_sequences) end = ends[sequence];
-  }
-};
-
-// How the line is cut: into shares of so many pages, from its begin on; or, where `each` is not 0,
-// from each sequence's begin on, which then has `each` parts to itself.
-struct LineCut {
-  int share, each;
-};
-
-// Fills `ends`. Every warp counts for itself.
-__device__ inline LineCut cut_line(const AttentionArgs& a, int* ends, int warp, int lane) {
-  constexpr int kEach = kSequences / 32;
-  const int parts = static_cast<int>(gridDim.y);
-  const auto share_of = [](int pages, int num_parts, int longest) {
-    const int least = max((longest + kSharesMax - 3) / (kSharesMax - 2), kPagesMin);
-    return max((pages + num_parts - 1) / num_parts, least);
-  };
-  if (a.num_sequences == 1) {
-    const int last = a.positions[0], total = last / kPage + 1 - first_position(a, last) / kPage;
-    if (threadIdx.x == 0) ends[0] = total;
-    __syncthreads();
-    return {share_of(total, parts, total), parts};
-  }
-  int pages[kEach], sum = 0, longest = 0;
-#pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-    const int s = kEach * lane + i;
-    pages[i] = 0;
-    if (s < a.num_sequences) {
-      const int last = a.positions[s];
-      pages[i] = last / kPage + 1 - first_position(a, last) / kPage;
-    }
-    longest = max(longest, pages[i]);
-    sum += pages[i];
-  }
-  int end = sum;
-#pragma unroll
-  for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(0xffffffffu, end, step);
-    if (lane >= step) end += other;
-  }
-  longest = __reduce_max_sync(0xffffffffu, longest);
-  const int total = __shfl_sync(0xffffffffu, end, 31);
-  if (warp == 0) {
-    end -= sum;
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      end += pages[i];
-      if (kEach * lane + i < a.num_sequences) ends[kEach * lane + i] = end;
-    }
-  }
-  __syncthreads();
-  // Few sequences of about one length: no part has the end of one and the begin of another, each
-  // with its wait for queries and for the others that share it.
-  const int each = parts / a.num_sequences;
-  if (each >= 2 && longest * a.num_sequences <= total + total / 4) {
-    return {share_of(longest, each, longest), each};
-  }
-  return {share_of(total, parts, longest), 0};
 }
 
 // Block (h, i) takes part i of the line, of KV head h. The heads' blocks keep step, so that what
