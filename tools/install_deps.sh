@@ -61,13 +61,18 @@ if [[ " $* " == *" build "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rus
 if [[ " $* " == *" lint "* && -x tools/ensure_rust.sh ]]; then tools/ensure_rust.sh lint; fi
 if [[ " $* " == *" clients "* ]]; then tools/ensure_clients.sh; fi
 
-# NVIDIA's compiler. Without it the program is built without its CUDA backend.
+# NVIDIA's compiler, and its disassembler, which a test reads machine code by. Without the compiler the
+# program is built without its CUDA backend.
 install_nvcc() {
-  local version=13.0 folder="${XDG_CACHE_HOME:-$HOME/.cache}/realm/cuda-13.0"
+  local version=13.0 folder="${XDG_CACHE_HOME:-$HOME/.cache}/realm/cuda-13.0" wanted=()
   if command -v nvcc >/dev/null || [ -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then return; fi
-  if compgen -G "$folder/lib/python3*/site-packages/nvidia/cu13/bin/nvcc" >/dev/null; then return; fi
-  echo "Installing cuda-toolkit $version into $folder"
-  python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check "cuda-toolkit[nvcc,cccl,cudart,nvtx]==$version.*"
+  compgen -G "$folder/lib/python3*/site-packages/nvidia/cu13/bin/nvcc" >/dev/null ||
+    wanted+=("cuda-toolkit[nvcc,cccl,cudart,nvtx]==$version.*")
+  compgen -G "$folder/lib/python3*/site-packages/nvidia/cu13/bin/nvdisasm" >/dev/null ||
+    wanted+=("nvidia-cuda-nvdisasm==13.*" "nvidia-cuda-cuobjdump==13.*")
+  if [ ${#wanted[@]} -eq 0 ]; then return; fi
+  echo "Installing ${wanted[*]} into $folder"
+  [ -x "$folder/bin/pip" ] || python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "${wanted[@]}"
 }
 if [[ " $* " == *" cuda "* ]]; then install_nvcc; fi
