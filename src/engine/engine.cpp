@@ -457,7 +457,7 @@ Engine::Shape Engine::fill_inputs(std::span<const StepItem> items, Output output
 }
 
 Result<Engine::Done> Engine::run(std::span<const StepItem> items, Output output,
-                                 std::span<const DeviceDraw> draws) {
+                                 std::span<const DeviceDraw> draws, const Meanwhile& meanwhile) {
   TRY(check(items, output));
   if (model_->info().is_encoder) write_reach(items);
   const InputLayout layout = input_layout();
@@ -479,6 +479,7 @@ Result<Engine::Done> Engine::run(std::span<const StepItem> items, Output output,
                 : item.logits == WantLogits::kLast ? 1
                                                    : 0;
   }
+  if (meanwhile) meanwhile();
   return Done{step, num_rows};
 }
 
@@ -490,8 +491,8 @@ Error Engine::not_finite() {
                "hyper-parameters do not fit it, or its activations overflow"};
 }
 
-Result<StepLogits> Engine::step(std::span<const StepItem> items) {
-  const Done done = TRY(run(items, Output::kLogits));
+Result<StepLogits> Engine::step(std::span<const StepItem> items, const Meanwhile& meanwhile) {
+  const Done done = TRY(run(items, Output::kLogits, {}, meanwhile));
   StepLogits logits{.values = {}, .rows = done.rows, .vocab = model_->info().vocab_size};
   const auto num_values = static_cast<size_t>(logits.rows * logits.vocab);
   if (logits_.size() < num_values) logits_.resize(num_values);
@@ -512,8 +513,9 @@ Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items) 
 }
 
 Result<StepSummaries> Engine::step_summaries(std::span<const StepItem> items,
-                                             std::span<const DeviceDraw> draws) {
-  const Done done = TRY(run(items, Output::kSummaries, draws));
+                                             std::span<const DeviceDraw> draws,
+                                             const Meanwhile& meanwhile) {
+  const Done done = TRY(run(items, Output::kSummaries, draws, meanwhile));
   CHECK(static_cast<int64_t>(draws.size()) == done.rows);
   summarized_ = done.program->logits;
   const int64_t padded_rows = summarized_.dim(0), k = num_best();
@@ -545,8 +547,9 @@ Result<std::span<const float>> Engine::logits_row(int64_t i) {
   return std::span<const float>(values);
 }
 
-Result<StepHidden> Engine::step_hidden(std::span<const StepItem> items) {
-  const Done done = TRY(run(items, Output::kHidden));
+Result<StepHidden> Engine::step_hidden(std::span<const StepItem> items,
+                                       const Meanwhile& meanwhile) {
+  const Done done = TRY(run(items, Output::kHidden, {}, meanwhile));
   StepHidden hidden{.values = {}, .rows = done.rows, .size = model_->info().hidden_size};
   hidden_.resize(static_cast<size_t>(hidden.rows * hidden.size));
   const std::span<float> values(hidden_);

@@ -3,6 +3,7 @@
 // All memory (cache, inputs, scratch for the largest step) is taken when the engine is made.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -78,23 +79,30 @@ class Engine {
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
                                                 Backend& backend, const EngineOptions& options);
 
+  // What the caller has to do besides: a step calls it before it waits for its results, which the
+  // device is computing then if the backend runs ahead. A step that fails may not have called it.
+  using Meanwhile = std::function<void()>;
+
   // Runs the items (at least one token in all) and appends their tokens to their sequences.
   // Errors: kInvalidArgument for a token id out of range (nothing has been changed then).
-  Result<StepLogits> step(std::span<const StepItem> items);
+  Result<StepLogits> step(std::span<const StepItem> items, const Meanwhile& meanwhile = {});
   // The same, giving the likeliest token of each row that `items` want: greedy decoding, without
   // the rows' leaving the device.
   Result<std::vector<Token>> step_greedy(std::span<const StepItem> items);
   // The same, giving of each row what sampling mostly needs; the rows stay on the device. `draws`
   // has one entry for each.
   Result<StepSummaries> step_summaries(std::span<const StepItem> items,
-                                       std::span<const DeviceDraw> draws);
+                                       std::span<const DeviceDraw> draws,
+                                       const Meanwhile& meanwhile = {});
   // Row `i` of the last step_summaries, whole; valid until the next call.
   Result<std::span<const float>> logits_row(int64_t i);
+  // Whether a step has something to wait for.
+  bool runs_ahead() const { return backend_.runs_ahead(); }
   // Whether summaries are the cheaper way to a token.
   bool prefers_summaries() const { return !backend_.is_host(); }
   // The same, giving the normalized hidden states of the rows that `items` want, any number of
   // them, and not finite ones as kBadModel. An encoder's items are whole texts.
-  Result<StepHidden> step_hidden(std::span<const StepItem> items);
+  Result<StepHidden> step_hidden(std::span<const StepItem> items, const Meanwhile& meanwhile = {});
   Status copy_pages(std::span<const std::pair<PageId, PageId>> pairs);
   // Copies pages to host_pages' memory and back, in this order; done by the time the next step
   // runs.
@@ -148,7 +156,7 @@ class Engine {
   int64_t num_best() const;
   int64_t max_sequence_rows() const { return options_.max_sequences + (pads_ ? 1 : 0); }
   Result<Done> run(std::span<const StepItem> items, Output output,
-                   std::span<const DeviceDraw> draws = {});
+                   std::span<const DeviceDraw> draws = {}, const Meanwhile& meanwhile = {});
   Error not_finite();
 
   std::shared_ptr<const Model> model_;

@@ -9,9 +9,11 @@ StepSampler::StepSampler(Engine& engine, std::shared_ptr<SharedPool> pool,
       summaries_(summaries.value_or(engine.prefers_summaries())),
       scratch_(static_cast<size_t>(pool_ == nullptr ? 1 : pool_->num_threads())) {}
 
-Status StepSampler::run(std::span<const StepItem> items, std::span<Row> rows) {
+Status StepSampler::run(std::span<const StepItem> items, std::span<Row> rows,
+                        const Engine::Meanwhile& meanwhile) {
   // A step that nobody samples has nothing to summarize.
-  return summaries_ && !rows.empty() ? run_with_summaries(items, rows) : run_with_rows(items, rows);
+  return summaries_ && !rows.empty() ? run_with_summaries(items, rows, meanwhile)
+                                     : run_with_rows(items, rows, meanwhile);
 }
 
 template <typename Body>
@@ -28,8 +30,9 @@ void StepSampler::for_rows(std::span<Row> rows, Body&& body) {
   }
 }
 
-Status StepSampler::run_with_rows(std::span<const StepItem> items, std::span<Row> rows) {
-  const StepLogits logits = TRY(engine_.step(items));
+Status StepSampler::run_with_rows(std::span<const StepItem> items, std::span<Row> rows,
+                                  const Engine::Meanwhile& meanwhile) {
+  const StepLogits logits = TRY(engine_.step(items, meanwhile));
   for_rows(rows, [&](Row& row, int64_t i, Candidates& scratch) -> Status {
     row.sampled = TRY(row.sampler->sample(logits.row(i), row.allowed, scratch));
     return {};
@@ -37,10 +40,11 @@ Status StepSampler::run_with_rows(std::span<const StepItem> items, std::span<Row
   return {};
 }
 
-Status StepSampler::run_with_summaries(std::span<const StepItem> items, std::span<Row> rows) {
+Status StepSampler::run_with_summaries(std::span<const StepItem> items, std::span<Row> rows,
+                                       const Engine::Meanwhile& meanwhile) {
   draws_.clear();
   for (const Row& row : rows) draws_.push_back(row.sampler->device_draw());
-  const StepSummaries summaries = TRY(engine_.step_summaries(items, draws_));
+  const StepSummaries summaries = TRY(engine_.step_summaries(items, draws_, meanwhile));
   undecided_.assign(rows.size(), 0);
   for_rows(rows, [&](Row& row, int64_t i, Candidates& scratch) -> Status {
     auto sampled = TRY(row.sampler->sample(summaries.row(i), row.allowed, scratch));

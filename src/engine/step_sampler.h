@@ -30,15 +30,19 @@ class StepSampler {
   explicit StepSampler(Engine& engine, std::shared_ptr<SharedPool> pool = nullptr,
                        std::optional<bool> summaries = {});
 
-  // Errors: of the step as a whole, as Engine::step.
-  Status run(std::span<const StepItem> items, std::span<Row> rows);
+  // `meanwhile` may still set the rows' `allowed` and `status`. Errors: of the step as a whole, as
+  // Engine::step.
+  Status run(std::span<const StepItem> items, std::span<Row> rows,
+             const Engine::Meanwhile& meanwhile = {});
 
   // Rows that were fetched, of all those sampled by summaries.
   int64_t rows_fetched() const { return rows_fetched_; }
 
  private:
-  Status run_with_rows(std::span<const StepItem> items, std::span<Row> rows);
-  Status run_with_summaries(std::span<const StepItem> items, std::span<Row> rows);
+  Status run_with_rows(std::span<const StepItem> items, std::span<Row> rows,
+                       const Engine::Meanwhile& meanwhile);
+  Status run_with_summaries(std::span<const StepItem> items, std::span<Row> rows,
+                            const Engine::Meanwhile& meanwhile);
   template <typename Body>
   void for_rows(std::span<Row> rows, Body&& body);
 

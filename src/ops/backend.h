@@ -37,6 +37,10 @@ class Backend {
   // alone. Elsewhere rows of logits had better stay, and steps be of few different shapes.
   virtual bool is_host() const { return false; }
 
+  // Whether runs return while the device still computes, so that the host has time of its own until
+  // it downloads what came out.
+  virtual bool runs_ahead() const { return false; }
+
   // Of a device with memory of its own.
   struct Memory {
     size_t total_bytes = 0, free_bytes = 0;

@@ -1,5 +1,7 @@
 #include "scheduler/engine_runner.h"
 
+#include <utility>
+
 #include "base/check.h"
 
 namespace realm {
@@ -20,14 +22,20 @@ EngineRunner::EngineRunner(std::unique_ptr<Engine> engine, std::shared_ptr<Share
               .swap_page_seconds = engine_->swap_page_seconds()},
       sampler_(*engine_, pool_, summaries) {}
 
-Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> out) {
+Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> out,
+                         const Meanwhile& meanwhile) {
   CHECK(work.size() == out.size());
   for (StepOutput& output : out) output.status = {};
-  TRY(run_generating(work, out));
-  return run_embedding(work);
+  bool called = false;
+  const Meanwhile once = [&] {
+    if (!std::exchange(called, true) && meanwhile) meanwhile();
+  };
+  TRY(run_generating(work, out, once));
+  return run_embedding(work, once);
 }
 
-Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<StepOutput> out) {
+Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<StepOutput> out,
+                                    const Meanwhile& meanwhile) {
   items_.clear();
   sampled_.clear();
   for (size_t i = 0; i < work.size(); ++i) {
@@ -40,10 +48,24 @@ Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<St
   }
   if (items_.empty()) return {};
   rows_.assign(sampled_.size(), {});
-  const auto prepare = [&](int64_t row, int) {
+  for (size_t row = 0; row < rows_.size(); ++row) rows_[row].sampler = work[sampled_[row]].sampler;
+  TRY(sampler_.run(items_, rows_, [&] {
+    meanwhile();
+    constrain_rows(work);
+  }));
+  for (size_t row = 0; row < rows_.size(); ++row) {
+    StepOutput& output = out[sampled_[row]];
+    output.status = std::move(rows_[row].status);
+    output.sampled = std::move(rows_[row].sampled);
+  }
+  return {};
+}
+
+// What the rows' constraints allow.
+void EngineRunner::constrain_rows(std::span<const StepWork> work) {
+  const auto constrain = [&](int64_t row, int) {
     const StepWork& item = work[sampled_[static_cast<size_t>(row)]];
     StepSampler::Row& wanted = rows_[static_cast<size_t>(row)];
-    wanted.sampler = item.sampler;
     if (item.constraint == nullptr) return;
     const auto allowed = item.constraint->allowed();
     if (allowed.ok()) {
@@ -54,21 +76,14 @@ Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<St
   };
   const auto num_rows = static_cast<int64_t>(rows_.size());
   if (pool_ != nullptr && num_rows > 1) {
-    SharedPool::Turn(*pool_).pool().parallel_for(num_rows, prepare);
+    SharedPool::Turn(*pool_).pool().parallel_for(num_rows, constrain);
   } else {
-    for (int64_t row = 0; row < num_rows; ++row) prepare(row, 0);
+    for (int64_t row = 0; row < num_rows; ++row) constrain(row, 0);
   }
-  TRY(sampler_.run(items_, rows_));
-  for (size_t row = 0; row < rows_.size(); ++row) {
-    StepOutput& output = out[sampled_[row]];
-    output.status = std::move(rows_[row].status);
-    output.sampled = std::move(rows_[row].sampled);
-  }
-  return {};
 }
 
 // A pass of its own: its output is hidden states. Pieces whose rows are not wanted run along.
-Status EngineRunner::run_embedding(std::span<const StepWork> work) {
+Status EngineRunner::run_embedding(std::span<const StepWork> work, const Meanwhile& meanwhile) {
   items_.clear();
   embedded_.clear();
   for (size_t i = 0; i < work.size(); ++i) {
@@ -79,7 +94,7 @@ Status EngineRunner::run_embedding(std::span<const StepWork> work) {
     embedded_.push_back(i);
   }
   if (items_.empty()) return {};
-  const StepHidden hidden = TRY(engine_->step_hidden(items_));
+  const StepHidden hidden = TRY(engine_->step_hidden(items_, meanwhile));
   size_t at = 0;
   for (size_t n = 0; n < items_.size(); ++n) {
     const auto count = static_cast<int64_t>(items_[n].tokens.size());

@@ -22,12 +22,16 @@ class EngineRunner final : public StepRunner {
 
   const RunnerLimits& limits() const override { return limits_; }
   PagePool& pages() override { return engine_->pages(); }
+  bool runs_ahead() const override { return engine_->runs_ahead(); }
   Status swap(std::span<const PageSwap> swaps) override { return engine_->swap_pages(swaps); }
-  Status run(std::span<const StepWork> work, std::span<StepOutput> out) override;
+  Status run(std::span<const StepWork> work, std::span<StepOutput> out,
+             const Meanwhile& meanwhile) override;
 
  private:
-  Status run_generating(std::span<const StepWork> work, std::span<StepOutput> out);
-  Status run_embedding(std::span<const StepWork> work);
+  Status run_generating(std::span<const StepWork> work, std::span<StepOutput> out,
+                        const Meanwhile& meanwhile);
+  Status run_embedding(std::span<const StepWork> work, const Meanwhile& meanwhile);
+  void constrain_rows(std::span<const StepWork> work);
 
   std::unique_ptr<Engine> engine_;
   std::shared_ptr<SharedPool> pool_;

@@ -85,7 +85,8 @@ Status FakeRunner::swap(std::span<const PageSwap> swaps) {
   return {};
 }
 
-Status FakeRunner::run(std::span<const StepWork> work, std::span<StepOutput> out) {
+Status FakeRunner::run(std::span<const StepWork> work, std::span<StepOutput> out,
+                       const Meanwhile& meanwhile) {
   CHECK(work.size() == out.size());
   CHECK(!work.empty() && static_cast<int64_t>(work.size()) <= options_.limits.max_sequences);
   if (options_.before_step) TRY(options_.before_step(work));
@@ -117,6 +118,7 @@ Status FakeRunner::run(std::span<const StepWork> work, std::span<StepOutput> out
   }
   CHECK(tokens <= options_.limits.max_step_tokens && sampled <= options_.limits.max_sampled);
   const auto cost = options_.step_cost_base + options_.step_cost_per_token * tokens;
+  if (meanwhile) meanwhile();
   if (cost.count() > 0) std::this_thread::sleep_for(cost);
   return {};
 }

@@ -24,6 +24,7 @@ struct FakeOptions {
   std::chrono::nanoseconds step_cost_per_token{0};
   // What generated tokens are drawn from: [first_token, vocab_size).
   Token first_token = 0;
+  bool runs_ahead = false;  // as a device's runner says; the sleep is what it has time in
   // Called before each step; an error is the step's (fault injection).
   std::function<Status(std::span<const StepWork>)> before_step = {};
 };
@@ -34,8 +35,10 @@ class FakeRunner final : public StepRunner {
 
   const RunnerLimits& limits() const override { return options_.limits; }
   PagePool& pages() override { return pool_; }
+  bool runs_ahead() const override { return options_.runs_ahead; }
   Status swap(std::span<const PageSwap> swaps) override;
-  Status run(std::span<const StepWork> work, std::span<StepOutput> out) override;
+  Status run(std::span<const StepWork> work, std::span<StepOutput> out,
+             const Meanwhile& meanwhile) override;
 
   // The token this runner gives after `tokens` under `sampler`'s seed.
   Token next_token(std::span<const Token> tokens, const Sampler& sampler) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "base/check.h"
@@ -381,7 +382,7 @@ void Planner::rewind() {
 }
 
 Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
-                std::vector<StepOutput>& out) {
+                std::vector<StepOutput>& out, const StepRunner::Meanwhile& meanwhile) {
   const std::span<const StepWork> work(plan.work);
   out.resize(work.size());
   if (!plan.swaps.empty()) {
@@ -389,7 +390,7 @@ Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
     const Status swapped = runner.swap(plan.swaps);
     if (!swapped.ok()) return Error{ErrorCode::kUnavailable, swapped.error().message};
   }
-  Status status = runner.run(work, out);
+  Status status = runner.run(work, out, meanwhile);
   if (status.ok() || status.error().code == ErrorCode::kUnavailable) return status;
   if (work.size() == 1) {
     out[0].status = std::move(status);
@@ -397,7 +398,7 @@ Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
   }
   planner.rewind();
   for (size_t i = 0; i < work.size(); ++i) {
-    Status alone = runner.run(work.subspan(i, 1), std::span(out).subspan(i, 1));
+    Status alone = runner.run(work.subspan(i, 1), std::span(out).subspan(i, 1), {});
     if (alone.ok()) continue;
     if (alone.error().code == ErrorCode::kUnavailable) return alone;
     out[i].status = std::move(alone);
@@ -414,6 +415,7 @@ void Planner::commit(std::span<const StepOutput> out, double now) {
   for (size_t i = 0; i < out.size(); ++i) {
     LiveRequest& request = *plan_.requests[i];
     const StepWork& work = plan_.work[i];
+    if (request.ending) continue;  // stopped while the step ran
     if (!out[i].status.ok()) {
       finish(request, FinishReason::kError, out[i].status.error());
       continue;
@@ -497,7 +499,25 @@ void Planner::take_token(LiveRequest& request, const Sampled& sampled) {
   }
 }
 
+std::vector<PlannedToken> Planner::take_tokens_of_streams() {
+  const auto goes_on = [](const PlannedToken& token) { return !token.request->ending; };
+  std::vector<PlannedToken> taken;
+  std::copy_if(tokens_.begin(), tokens_.end(), std::back_inserter(taken), goes_on);
+  std::erase_if(tokens_, goes_on);
+  return taken;
+}
+
+void Planner::stop(LiveRequest& request) {
+  if (request.state == LiveRequest::State::kEnded) return;
+  request.ending = FinishReason::kStop;
+  stopped_.push_back(&request);
+}
+
 void Planner::conclude() {
+  for (LiveRequest* request : stopped_) {
+    if (request->state != LiveRequest::State::kEnded) finish(*request, FinishReason::kStop);
+  }
+  stopped_.clear();
   for (const PlannedToken& token : tokens_) {
     LiveRequest& request = *token.request;
     if (token.stop && request.ending != FinishReason::kError) request.ending = FinishReason::kStop;

@@ -1,7 +1,7 @@
 // Decides what each step runs. `plan` and `commit` are functions of the state alone: time comes in
 // as a number, the device not at all, so that the simulator can run them for millions of steps.
 // The scheduler's thread is the one caller: advance, plan, run the step, commit, show the tokens to
-// their readers, conclude.
+// their readers, conclude. Tokens of streams may be shown while the next step runs.
 //
 // The rules. Running streams go first, one token each; what they leave of the step goes to prompts,
 // least-served tenant first. Requests start in order of their tenants' virtual token counters
@@ -101,6 +101,11 @@ class Planner {
 
   // Of the last commit.
   std::span<PlannedToken> tokens() { return tokens_; }
+  // Those of them after which their requests go on, for who shows them while the next step runs;
+  // tokens() keeps the others.
+  std::vector<PlannedToken> take_tokens_of_streams();
+  // The reader of such a token wants no more: what the running step makes is not the request's.
+  void stop(LiveRequest& request);
   // Ends the requests that are complete or whose reader wants no more.
   void conclude();
   // The requests that ended since the last call: their pages are free, their outcomes final.
@@ -192,6 +197,7 @@ class Planner {
   uint64_t plan_number_ = 0;
   std::vector<LiveRequest*> streams_, prefills_;
   std::vector<PlannedToken> tokens_;
+  std::vector<LiveRequest*> stopped_;  // by their readers, to be concluded
   std::vector<std::unique_ptr<LiveRequest>> ended_;
   std::vector<TenantId> left_queue_;
   int64_t steps_ = 0, step_tokens_ = 0, step_sampled_ = 0, recomputed_tokens_ = 0;
@@ -200,8 +206,9 @@ class Planner {
 };
 
 // Runs a plan's step. One that fails as a whole is run again one sequence at a time, so that only
-// the culprit ends with the error. Errors: kUnavailable alone; nothing is to be committed then.
+// the culprit ends with the error. `meanwhile`: StepRunner's; a step that fails may not have called
+// it. Errors: kUnavailable alone; nothing is to be committed then.
 Status run_plan(StepRunner& runner, Planner& planner, const StepPlan& plan,
-                std::vector<StepOutput>& out);
+                std::vector<StepOutput>& out, const StepRunner::Meanwhile& meanwhile = {});
 
 }  // namespace realm

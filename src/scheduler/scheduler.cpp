@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "base/check.h"
 #include "scheduler/planner.h"
@@ -69,8 +70,9 @@ class Scheduler::Loop {
   bool plan_step(bool ending);
   void run_step();
   void note_fault(const Error& error);
+  void deliver();
   void deliver_starts();
-  void deliver_tokens();
+  void deliver_tokens(std::span<PlannedToken> tokens);
   void deliver_ends();
   void settle_queue();
 
@@ -100,7 +102,10 @@ class Scheduler::Loop {
   const int32_t num_pages_;
   StepPace pace_;
   const StepPlan* plan_ = nullptr;
-  std::vector<StepOutput> outputs_;
+  // Of this step and the one before, whose tokens may still have to be delivered.
+  std::vector<StepOutput> outputs_[2];
+  size_t turn_ = 0;
+  std::vector<PlannedToken> undelivered_;
   std::vector<std::unique_ptr<LiveRequest>> ended_;
   std::optional<Error> new_fault_;
   std::vector<std::unique_ptr<LiveRequest>> arrived_;
@@ -235,20 +240,15 @@ void Scheduler::Loop::run() {
   for (;;) {
     const bool ending = read_inbox(idle, deadline);
     const bool has_work = plan_step(ending);
-    deliver_starts();
-    deliver_ends();
-    settle_queue();
+    if (ending || !has_work || !runner_->runs_ahead()) deliver();
     if (ending) break;
     idle = !has_work;
     if (has_work) {
       run_step();
-      deliver_tokens();
     } else {
       deadline = planner_.next_deadline();
     }
-    if (options_.on_step_end) options_.on_step_end();
   }
-  if (options_.on_step_end) options_.on_step_end();
 }
 
 // Takes what clients handed over; waits for it where there is nothing to run. Whether to stop.
@@ -288,20 +288,33 @@ bool Scheduler::Loop::plan_step(bool ending) {
   return !plan_->work.empty();
 }
 
+// Where the runner runs ahead, what there is to tell of the step before is told while this one
+// runs. A request's last token goes out first even then, since how it ended may depend on its
+// reader.
 void Scheduler::Loop::run_step() {
   const double begin = now();
-  const Status status = run_plan(*runner_, planner_, *plan_, outputs_);
+  bool delivered = !runner_->runs_ahead();
+  std::vector<StepOutput>& outputs = outputs_[turn_ ^= 1];
+  const Status status = run_plan(*runner_, planner_, *plan_, outputs, [&] {
+    if (!std::exchange(delivered, true)) deliver();
+  });
+  if (!delivered) deliver();
   if (!status.ok()) note_fault(status.error());
   const double end = now();
   if (status.ok()) pace_.observe(plan_->streams, plan_->prefill_tokens, end - begin);
-  std::lock_guard lock(planner_mutex_);
-  step_seconds_ += end - begin;
-  if (new_fault_) {
-    planner_.end_all(FinishReason::kError, new_fault_);
-  } else {
-    planner_.commit(outputs_, end);
+  {
+    std::lock_guard lock(planner_mutex_);
+    step_seconds_ += end - begin;
+    if (new_fault_) {
+      planner_.conclude();  // those whose readers had enough before
+      planner_.end_all(FinishReason::kError, new_fault_);
+    } else {
+      planner_.commit(outputs, end);
+      if (runner_->runs_ahead()) undelivered_ = planner_.take_tokens_of_streams();
+    }
+    scheduler_seconds_ += now() - end;
   }
-  scheduler_seconds_ += now() - end;
+  deliver_tokens(planner_.tokens());
 }
 
 // Nobody is admitted from here on, and whoever asks why a request ended is told the engine.
@@ -312,6 +325,21 @@ void Scheduler::Loop::note_fault(const Error& error) {
   if (!fault_) fault_ = error;
 }
 
+void Scheduler::Loop::deliver() {
+  deliver_tokens(undelivered_);
+  {
+    std::lock_guard lock(planner_mutex_);
+    for (const PlannedToken& token : undelivered_) {
+      if (token.stop) planner_.stop(*token.request);
+    }
+  }
+  undelivered_.clear();
+  deliver_starts();
+  deliver_ends();
+  settle_queue();
+  if (options_.on_step_end) options_.on_step_end();
+}
+
 void Scheduler::Loop::deliver_starts() {
   for (LiveRequest* request : plan_->started) {
     request->sink->on_start({.prompt_tokens = request->prompt_tokens,
@@ -320,9 +348,10 @@ void Scheduler::Loop::deliver_starts() {
   }
 }
 
-void Scheduler::Loop::deliver_tokens() {
+void Scheduler::Loop::deliver_tokens(std::span<PlannedToken> tokens) {
+  if (tokens.empty()) return;
   const double begin = now();
-  for (PlannedToken& token : planner_.tokens()) {
+  for (PlannedToken& token : tokens) {
     const TokenEvent event{.sampled = *token.sampled, .index = token.index};
     token.stop = !token.request->sink->on_token(event);
   }

@@ -63,8 +63,18 @@ Request request(std::vector<Token> prompt, int64_t max_tokens, int64_t tenant = 
   return {.tenant = TenantId{tenant}, .prompt = std::move(prompt), .max_tokens = max_tokens};
 }
 
-TEST(Scheduler, AnswersManyClientsAtOnceAsEachAlone) {
-  FakeOptions options;
+// Over a runner that leaves the host no time while a step runs, and one that does.
+class SchedulerTest : public testing::TestWithParam<bool> {
+ protected:
+  static FakeOptions fake() { return {.runs_ahead = GetParam()}; }
+};
+
+INSTANTIATE_TEST_SUITE_P(Runners, SchedulerTest, testing::Bool(), [](const auto& runner) {
+  return runner.param ? "RunningAhead" : "Waiting";
+});
+
+TEST_P(SchedulerTest, AnswersManyClientsAtOnceAsEachAlone) {
+  FakeOptions options = fake();
   options.num_pages = 200;  // too few for all: some are preempted
   const FakeRunner reference(options);
   std::atomic<int> flushes{0};
@@ -102,8 +112,8 @@ TEST(Scheduler, AnswersManyClientsAtOnceAsEachAlone) {
   EXPECT_GT(flushes.load(), 0);
 }
 
-TEST(Scheduler, RandomCancelsEndEveryRequestOnce) {
-  FakeOptions options;
+TEST_P(SchedulerTest, RandomCancelsEndEveryRequestOnce) {
+  FakeOptions options = fake();
   options.num_pages = 60;
   Scheduler scheduler(std::make_unique<FakeRunner>(options), {});
   std::vector<std::thread> clients;
@@ -129,8 +139,8 @@ TEST(Scheduler, RandomCancelsEndEveryRequestOnce) {
   EXPECT_EQ(scheduler.stats().pages_used, 0);
 }
 
-TEST(Scheduler, TheReaderCanStopWithinAToken) {
-  Scheduler scheduler(std::make_unique<FakeRunner>(FakeOptions{}), {});
+TEST_P(SchedulerTest, TheReaderCanStopWithinAToken) {
+  Scheduler scheduler(std::make_unique<FakeRunner>(fake()), {});
   const auto sink = std::make_shared<Recorder>(5);
   ASSERT_TRUE(scheduler.submit(request({1, 2, 3}, 100), sink).ok());
   const Outcome outcome = sink->wait();
@@ -144,12 +154,41 @@ TEST(Scheduler, TheReaderCanStopWithinAToken) {
   EXPECT_EQ(scheduler.stats().total().finished[static_cast<size_t>(FinishReason::kStop)], 2);
 }
 
-TEST(Scheduler, StopTokensEndWithoutBeingShown) {
-  const FakeRunner reference{FakeOptions{}};
+// One that stops among others that go on: it gets no token more, nor is charged for one.
+TEST_P(SchedulerTest, StoppedReadersLeaveTheOthersAlone) {
+  const FakeRunner reference(fake());
+  Scheduler scheduler(std::make_unique<FakeRunner>(fake()), {});
+  std::vector<std::shared_ptr<Recorder>> sinks;
+  int64_t expected = 0;
+  for (Token i = 0; i < 24; ++i) {
+    const int64_t stop_after = i % 2 == 0 ? 3 + i : -1;
+    expected += stop_after > 0 ? stop_after : 60;
+    sinks.push_back(std::make_shared<Recorder>(stop_after));
+    ASSERT_TRUE(scheduler.submit(request({i, 2, 3}, 60, i % 3), sinks.back()).ok());
+  }
+  for (Token i = 0; i < 24; ++i) {
+    const auto& sink = sinks[static_cast<size_t>(i)];
+    const Outcome outcome = sink->wait();
+    EXPECT_EQ(outcome.finish, i % 2 == 0 ? FinishReason::kStop : FinishReason::kLength);
+    EXPECT_EQ(outcome.generated_tokens, static_cast<int64_t>(sink->tokens.size()));
+    std::vector<Token> prompt = {i, 2, 3};
+    const Sampler sampler{SamplingParams{}};
+    for (const Token token : sink->tokens) {
+      ASSERT_EQ(token, reference.next_token(prompt, sampler));
+      prompt.push_back(token);
+    }
+  }
+  EXPECT_TRUE(scheduler.drain(std::chrono::seconds(30)));
+  EXPECT_EQ(scheduler.stats().total().generated_tokens, expected);
+  EXPECT_EQ(scheduler.stats().pages_used, 0);
+}
+
+TEST_P(SchedulerTest, StopTokensEndWithoutBeingShown) {
+  const FakeRunner reference{fake()};
   std::vector<Token> tokens = {1, 2, 3};
   const Sampler sampler{SamplingParams{}};
   while (tokens.size() < 8) tokens.push_back(reference.next_token(tokens, sampler));
-  Scheduler scheduler(std::make_unique<FakeRunner>(FakeOptions{}), {});
+  Scheduler scheduler(std::make_unique<FakeRunner>(fake()), {});
   Request asked = request({1, 2, 3}, 100);
   asked.stop_tokens = {tokens[6]};
   const auto sink = std::make_shared<Recorder>();
@@ -161,8 +200,8 @@ TEST(Scheduler, StopTokensEndWithoutBeingShown) {
   EXPECT_EQ(sink->tokens, std::vector<Token>(tokens.begin() + 3, tokens.begin() + 6));
 }
 
-TEST(Scheduler, AFullQueueRefuses) {
-  FakeOptions options;
+TEST_P(SchedulerTest, AFullQueueRefuses) {
+  FakeOptions options = fake();
   options.limits.max_sequences = options.limits.max_sampled = 1;
   options.step_cost_base = std::chrono::milliseconds(1);
   Scheduler scheduler(std::make_unique<FakeRunner>(options), {.max_queued = 4});
@@ -189,8 +228,8 @@ TEST(Scheduler, AFullQueueRefuses) {
   EXPECT_EQ(late.error().code, ErrorCode::kUnavailable);
 }
 
-TEST(Scheduler, ABrokenEngineFailsWhatItHeldAndRefusesTheRest) {
-  FakeOptions options;
+TEST_P(SchedulerTest, ABrokenEngineFailsWhatItHeldAndRefusesTheRest) {
+  FakeOptions options = fake();
   options.step_cost_base = std::chrono::milliseconds(1);
   std::atomic<bool> broken{false};
   options.before_step = [&](std::span<const StepWork>) -> Status {
@@ -198,7 +237,7 @@ TEST(Scheduler, ABrokenEngineFailsWhatItHeldAndRefusesTheRest) {
     return Error{ErrorCode::kUnavailable, "the device is gone"};
   };
   Scheduler scheduler(std::make_unique<FakeRunner>(options), {});
-  Scheduler other(std::make_unique<FakeRunner>(FakeOptions{}), {});
+  Scheduler other(std::make_unique<FakeRunner>(fake()), {});
   std::vector<std::shared_ptr<Recorder>> sinks;
   for (int i = 0; i < 5; ++i) {
     sinks.push_back(std::make_shared<Recorder>());
@@ -223,8 +262,8 @@ TEST(Scheduler, ABrokenEngineFailsWhatItHeldAndRefusesTheRest) {
   EXPECT_EQ(fine->wait().finish, FinishReason::kLength);
 }
 
-TEST(Scheduler, OneBadRequestFailsAlone) {
-  FakeOptions options;
+TEST_P(SchedulerTest, OneBadRequestFailsAlone) {
+  FakeOptions options = fake();
   options.before_step = [](std::span<const StepWork> work) -> Status {
     for (const StepWork& piece : work) {
       if (piece.tokens[0] == 666) return Error{ErrorCode::kBadModel, "not a number"};
@@ -241,9 +280,9 @@ TEST(Scheduler, OneBadRequestFailsAlone) {
   EXPECT_EQ(good->tokens.size(), 200u);
 }
 
-TEST(Scheduler, StoppingEndsEverything) {
+TEST_P(SchedulerTest, StoppingEndsEverything) {
   auto scheduler =
-      std::make_unique<Scheduler>(std::make_unique<FakeRunner>(FakeOptions{}), SchedulerOptions{});
+      std::make_unique<Scheduler>(std::make_unique<FakeRunner>(fake()), SchedulerOptions{});
   std::vector<std::shared_ptr<Recorder>> sinks;
   for (int i = 0; i < 10; ++i) {
     sinks.push_back(std::make_shared<Recorder>());
@@ -254,8 +293,8 @@ TEST(Scheduler, StoppingEndsEverything) {
   for (const auto& sink : sinks) EXPECT_NE(sink->wait().finish, FinishReason::kError);
 }
 
-TEST(Scheduler, DeadlinesEndRunningAndWaitingRequests) {
-  FakeOptions options;
+TEST_P(SchedulerTest, DeadlinesEndRunningAndWaitingRequests) {
+  FakeOptions options = fake();
   options.limits.max_sequences = options.limits.max_sampled = 1;
   options.limits.context = 1 << 20;
   options.num_pages = 1 << 15;
@@ -290,8 +329,8 @@ class EvenTokens final : public TokenConstraint {
   int accepted_ = 0;
 };
 
-TEST(Scheduler, AConstraintThatIsNotReadyHoldsUpNobodyElse) {
-  Scheduler scheduler(std::make_unique<FakeRunner>(FakeOptions{}), {});
+TEST_P(SchedulerTest, AConstraintThatIsNotReadyHoldsUpNobodyElse) {
+  Scheduler scheduler(std::make_unique<FakeRunner>(fake()), {});
   std::atomic<bool> ready{false};
   Request asked = request({1, 2, 3}, 100);
   asked.constraint = std::make_unique<EvenTokens>(ready);
@@ -307,8 +346,8 @@ TEST(Scheduler, AConstraintThatIsNotReadyHoldsUpNobodyElse) {
   EXPECT_EQ(late->tokens.size(), 8u);
 }
 
-TEST(Scheduler, PromptsOnlyAndUnknownAdapters) {
-  Scheduler scheduler(std::make_unique<FakeRunner>(FakeOptions{}), {});
+TEST_P(SchedulerTest, PromptsOnlyAndUnknownAdapters) {
+  Scheduler scheduler(std::make_unique<FakeRunner>(fake()), {});
   const auto sink = std::make_shared<Recorder>();
   ASSERT_TRUE(scheduler.submit(request({1, 2, 3}, 0), sink).ok());
   const Outcome outcome = sink->wait();

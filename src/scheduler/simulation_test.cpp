@@ -156,18 +156,36 @@ class Simulation {
     note_written_pages(plan);
     check_pages();
     if (!plan.work.empty()) {
-      ASSERT_TRUE(run_plan(runner_, planner_, plan, outputs_).ok());
-      planner_.commit(outputs_, now_ + 0.005);
-      for (PlannedToken& token : planner_.tokens()) {
-        Known& known = known_.at(token.request->id);
-        ASSERT_EQ(static_cast<size_t>(token.index), known.seen.size());
-        known.seen.push_back(token.sampled->token);
-        token.stop = chance(1);
-      }
+      std::vector<StepOutput>& outputs = outputs_[turn_ ^= 1];
+      ASSERT_TRUE(run_plan(runner_, planner_, plan, outputs, [this] { show_late_ones(); }).ok());
+      show_late_ones();  // a step that had to be run again did not
+      planner_.commit(outputs, now_ + 0.005);
+      if (shows_late_) late_ = planner_.take_tokens_of_streams();
+      show(planner_.tokens());
       planner_.conclude();
+    } else {
+      show_late_ones();
     }
     for (auto& request : planner_.take_ended()) check_end(*request);
     check_pages();
+  }
+
+  void show(std::span<PlannedToken> tokens) {
+    for (PlannedToken& token : tokens) {
+      Known& known = known_.at(token.request->id);
+      ASSERT_EQ(static_cast<size_t>(token.index), known.seen.size());
+      known.seen.push_back(token.sampled->token);
+      token.stop = chance(1);
+    }
+  }
+
+  // Of the step before, while another runs, as the scheduler does on a device.
+  void show_late_ones() {
+    show(late_);
+    for (const PlannedToken& token : late_) {
+      if (token.stop) planner_.stop(*token.request);
+    }
+    late_.clear();
   }
 
   void check_plan(const StepPlan& plan) {
@@ -189,18 +207,16 @@ class Simulation {
 
   // Whose tokens a page holds. What is about to be written belongs to nobody else.
   void note_written_pages(const StepPlan& plan) {
-    for (const PageSwap& swap : plan.swaps) {
-      if (!swap.out) writers_.erase(swap.page);
-    }
-    for (const LiveRequest* request : planner_.running()) {
-      for (const PageId id : request->sequence.pages()) {
-        const auto back = [&](const PageSwap& swap) { return !swap.out && swap.page == id; };
-        if (std::none_of(plan.swaps.begin(), plan.swaps.end(), back)) continue;
-        // The first who has it: a space is of one tenant.
-        writers_.try_emplace(id, request->request.tenant);
+    // Those of plans without work come again in the next one.
+    for (const PageSwap& swap : std::span(plan.swaps).subspan(swaps_noted_)) {
+      if (swap.out) {
+        stored_[swap.slot] = writers_.at(swap.page);
+      } else {
+        writers_[swap.page] = stored_.at(swap.slot);
         ++brought_back_;
       }
     }
+    swaps_noted_ = plan.work.empty() ? plan.swaps.size() : 0;
     for (size_t i = 0; i < plan.work.size(); ++i) {
       const LiveRequest& request = *plan.requests[i];
       const int64_t start = request.sequence.length();
@@ -318,8 +334,13 @@ class Simulation {
   std::map<TenantId, TenantPolicy> policies_;
   std::map<RequestId, Known> known_;  // accepted and not yet ended
   std::map<PageId, TenantId> writers_;
+  std::map<int32_t, TenantId> stored_;  // writers of what lies in slots
+  size_t swaps_noted_ = 0;
   std::map<TenantId, Usage> usage_;
-  std::vector<StepOutput> outputs_;
+  std::vector<StepOutput> outputs_[2];
+  size_t turn_ = 0;
+  const bool shows_late_ = chance(50);
+  std::vector<PlannedToken> late_;
   std::array<int64_t, kNumFinishReasons> ended_ = {};
   uint64_t next_id_ = 1;
   double now_ = 0;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -53,6 +54,9 @@ class StepRunner {
   virtual PagePool& pages() = 0;
   virtual bool has_adapter(AdapterId adapter) const { return adapter == AdapterId::kNone; }
 
+  // Whether the host has time of its own while a step runs, to be used by run()'s `meanwhile`.
+  virtual bool runs_ahead() const { return false; }
+
   // Copies pages to the host's memory and back, one after the other. Errors: as run().
   virtual Status swap(std::span<const PageSwap> swaps) {
     CHECK(swaps.empty());  // without host_pages there are none
@@ -61,8 +65,11 @@ class StepRunner {
 
   // Runs the work and appends its tokens to its sequences; `out` has one entry each. Errors:
   // kUnavailable: the device is broken, nothing can run any more. Any other: this step failed as a
-  // whole and what the sequences hold beyond their length before it is not valid.
-  virtual Status run(std::span<const StepWork> work, std::span<StepOutput> out) = 0;
+  // whole and what the sequences hold beyond their length before it is not valid. `meanwhile` as
+  // Engine's: called once at most, and always by a run that succeeds. May be empty.
+  using Meanwhile = std::function<void()>;
+  virtual Status run(std::span<const StepWork> work, std::span<StepOutput> out,
+                     const Meanwhile& meanwhile) = 0;
 };
 
 }  // namespace realm

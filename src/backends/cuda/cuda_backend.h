@@ -57,6 +57,7 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override;
 
   std::string name() const override;
+  bool runs_ahead() const override { return true; }
   bool grows_when_run() const override { return true; }
   Result<Memory> memory() const override;
   Result<Buffer> allocate(size_t size_bytes) override;
