@@ -51,7 +51,7 @@ class Golden(RealmTest):
             except AssertionError:
                 continue  # a family that the program does not have
             # Products round to bfloat16; where a router chooses, that can turn a choice.
-            most = 0.05 if "moe" in folder.name or folder.name == "minimax-m2" else 0.015
+            most = 0.05 if "moe" in folder.name or folder.name in ("minimax-m2", "gpt-oss") else 0.015
             for how in ((), ("--gpu-layers", "1")):
                 with self.subTest(folder.name, how=how):
                     actual = self.logits(model, tokens, "cuda.f32", "--backend", "cuda", *how)
@@ -110,9 +110,10 @@ class Serving(RealmTest):
             self.assertTrue(0 <= busy <= 1, busy)
             self.assertEqual(value_of(text, "realm_model_healthy"), 1)
 
-    def answers(self, *options: str):
-        """Greedy answers of long prompts that share a beginning, and the metrics after them."""
-        with Server("--backend", "cuda", "--batch-invariant", "--ctx", "1024", "--parallel", "16", *options) as server:
+    def answers(self, model, *options: str):
+        """Greedy answers to 8 long prompts asked six times each, and the metrics after them."""
+        with Server(str(model), "--backend", "cuda", "--batch-invariant", "--ctx", "1024", "--parallel", "16",
+                    *options) as server:
             def ask(i: int) -> str:
                 words = " ".join(f"{(i % 8) * 37 + k}" for k in range(180))
                 body = {"prompt": f"Numbers of list {i % 8}: {words}. In short", "max_tokens": 24, "temperature": 0,
@@ -126,12 +127,16 @@ class Serving(RealmTest):
             return texts, server.request("GET", "/metrics").body.decode()
 
     def test_pages_leave_the_card_and_come_back(self):
-        expected, _ = self.answers()
-        texts, metrics = self.answers("--cache-tokens", "2048", "--swap-gb", "1")
+        # Of real width: realm-tiny's pages are computed again faster than they are brought back.
+        model = self.path("wide.gguf")
+        self.succeed("synth", model, "--preset", "llama-8b", "--layers", "8", "--type", "Q4_K_M")
+        expected, _ = self.answers(model)
+        texts, metrics = self.answers(model, "--cache-tokens", "2048", "--swap-gb", "1")
         self.assertEqual(texts, expected)
         swapped = value_of(metrics, "realm_kv_pages_swapped_total")
         print(f"swapped {swapped:.0f} pages, {value_of(metrics, 'vllm:num_preemptions_total'):.0f} preemptions")
-        plain, metrics = self.answers("--cache-tokens", "2048", "--swap-gb", "0")
+        self.assertGreater(swapped, 0)
+        plain, metrics = self.answers(model, "--cache-tokens", "2048", "--swap-gb", "0")
         self.assertEqual(plain, expected)
         self.assertEqual(value_of(metrics, "realm_kv_pages_swapped_total"), 0)
 
