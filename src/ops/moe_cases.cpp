@@ -107,7 +107,7 @@ void product_cases(std::vector<CaseRow>& rows) {
   }
   add("two types", {{kQ4_K, kQ8_0}, 30, 2, 6, 48, 256});
   for (const DType type : {kQ4_1, kQ5_0, kQ5_1, kQ2_K, kQ3_K, kQ5_K, kTQ1_0, kTQ2_0, kIQ4_NL,
-                           kIQ1_S, kIQ2_XS, kIQ3_S, kNVFP4}) {
+                           kIQ1_S, kIQ1_M, kIQ2_XXS, kIQ2_XS, kIQ2_S, kIQ3_XXS, kIQ3_S, kNVFP4}) {
     const std::string name = find_block_format(type)->name;
     for (const int64_t tokens : {3, 60}) {
       add(name + " tokens " + std::to_string(tokens), {{type, type}, tokens, 2, 3, 24, 256});

@@ -93,9 +93,10 @@ double error_of_small_rows(const std::vector<float>& actual, const std::vector<f
 void compare(Compute compute, const Shape& shape, double limit) {
   const std::vector<float> x = random_floats(shape.tokens * shape.columns, 1.0f, 12);
   for (const DType type :
-       {DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
-        DType::kQ8_0, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
-        DType::kTQ1_0, DType::kTQ2_0, DType::kIQ4_NL, DType::kIQ4_XS, DType::kMXFP4}) {
+       {DType::kF16,    DType::kBF16,  DType::kQ4_0,  DType::kQ4_1,   DType::kQ5_0,
+        DType::kQ5_1,   DType::kQ8_0,  DType::kQ2_K,  DType::kQ3_K,   DType::kQ4_K,
+        DType::kQ5_K,   DType::kQ6_K,  DType::kTQ1_0, DType::kTQ2_0,  DType::kIQ4_NL,
+        DType::kIQ4_XS, DType::kMXFP4, DType::kIQ1_S, DType::kIQ2_XS, DType::kIQ3_S}) {
     SCOPED_TRACE(std::string(find_block_format(type)->name) + ", " + std::to_string(shape.tokens));
     const auto expected = product_in(Compute::kBf16, type, shape, x);
     ASSERT_TRUE(expected.ok()) << expected.error().message;

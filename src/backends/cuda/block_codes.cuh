@@ -1,6 +1,6 @@
 // Decoding block formats on the device, straight from the bytes of a file: RawBlock<type>::decode16
-// gives 16 consecutive elements of a row, which every format can do with one scale. Serves the
-// formats that have no tiles (tiles.cuh), and picking rows of a table.
+// gives 16 consecutive elements of a row, which every format can do with one scale. Serves what is
+// not in tiles (tiles.cuh): tables that are no imported weights, experts that are slices of one.
 #pragma once
 
 #include <cuda_fp16.h>

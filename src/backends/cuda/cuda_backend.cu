@@ -373,7 +373,8 @@ Result<TensorView> CudaBackend::import_weight(const TensorView& host) {
     TRY(impl_->note(impl_->upload_chunks(host, bytes, rows_fit, data, tiled)));
     Weight& weight = impl_->context.weights[data];
     weight = {.tiled = tiled, .rows = rows, .k = k, .file_bytes = bytes};
-    if (tiled && impl_->options.compute == Compute::kFp8) {
+    if (tiled && impl_->options.compute == Compute::kFp8 &&
+        find_fp8_kernels(host.dtype) != nullptr) {
       const size_t scales_bytes = static_cast<size_t>(rows) * sizeof(float);
       auto* scales = static_cast<float*>(TRY(device_memory(scales_bytes, "a weight's scales")));
       impl_->weight_memory.push_back(scales);

@@ -19,7 +19,7 @@ enum class Compute : uint8_t {
   // Three more bits of precision than bfloat16, but numbers up to 65504 only: larger activations
   // are cut to that.
   kFp16,
-  // E4M3, in products of many tokens of weights that have tiles, with a scale for each row of a
+  // E4M3, in products of many tokens of weights of most types, with a scale for each row of a
   // weight and for each token; bfloat16 in all other products.
   kFp8,
 };

@@ -1,6 +1,6 @@
-// Products with one of many matrices whose type has no tiles: in single precision from the blocks
-// as they are, a warp one output row of one pair. Each pair reads its matrix through the L2 cache,
-// so that this is wasteful for many tokens.
+// Products with one of many matrices that are not in tiles, those of F32 above all: in single
+// precision from the blocks as they are, a warp one output row of one pair. Each pair reads its
+// matrix through the L2 cache, so that this is wasteful for many tokens.
 #include <algorithm>
 #include <array>
 

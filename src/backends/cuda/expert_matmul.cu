@@ -54,7 +54,6 @@ Result<ExpertProduct> product_of(const Context& context, const ExpertMatMul& op,
               .row_bytes = weight.stride[1],
               .rows = static_cast<int>(rows),
               .num_tiles = static_cast<int>((k + kTileColumns - 1) / kTileColumns),
-              .num_chunks = static_cast<int>(k / 32),
               .grids = context.grids};
   p.expert_bytes =
       tiled ? static_cast<int64_t>(tiled_bytes(weight.dtype, rows, k)) : weight.stride[0];

@@ -93,6 +93,7 @@ __global__ void __launch_bounds__(32 * kMatVecWarps, 2) expert_matvec(const Expe
   __shared__ ExpertGroups groups;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int half = warp % 2;
+  share_table<Format>();
   may_start_next();
   wait_for_inputs();
   if (p.ids != nullptr) groups.find(p);

@@ -6,7 +6,6 @@
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/matmul_f32.cuh"
 #include "backends/cuda/matmul_fp8.cuh"
-#include "formats/quant/quant_table.h"
 
 namespace realm::cuda {
 namespace {
@@ -39,12 +38,10 @@ Result<const __nv_bfloat16*> convert_activations(Context& context, const TensorV
 }
 
 WeightSource source_of(const Context& context, const Located& at, const TensorView& weight) {
-  const BlockFormat& format = *find_block_format(weight.dtype);
-  return {.data = reinterpret_cast<const uint8_t*>(at.weight->tiled ? at.base : weight.data),
-          .row_bytes = static_cast<int64_t>(row_bytes(format, weight.dim(1))),
+  return {.data = reinterpret_cast<const uint8_t*>(at.base),
+          .row_bytes = 0,
           .rows = static_cast<int>(weight.dim(0)),
           .num_tiles = static_cast<int>((weight.dim(1) + kTileColumns - 1) / kTileColumns),
-          .num_chunks = static_cast<int>(weight.dim(1) / 32),
           .grids = context.grids};
 }
 
@@ -76,7 +73,7 @@ Result<Product> product_of(const Context& context, const MatMul& op, int first) 
     if (part.weight.dtype != type) continue;
     const Located at = context.locate(part.weight);
     const int64_t row_tile = at.row_begin / kTileRows;
-    if (at.weight == nullptr || (at.weight->tiled && at.row_begin % kTileRows != 0)) {
+    if (at.weight == nullptr || !at.weight->tiled || at.row_begin % kTileRows != 0) {
       return Error{ErrorCode::kUnsupported,
                    "matmul: " + part.weight.describe() +
                        " is no imported weight, or a slice of one that does not begin at a "
@@ -87,7 +84,7 @@ Result<Product> product_of(const Context& context, const MatMul& op, int first) 
         .bias = part.bias.empty() ? nullptr : part.bias.as<const float>(),
         .out = part.out.as<float>(),
         .out_stride = part.out.stride[0] / static_cast<int64_t>(sizeof(float)),
-        .row_tile_begin = at.weight->tiled ? static_cast<int>(row_tile) : 0,
+        .row_tile_begin = static_cast<int>(row_tile),
         .first_tile = p.num_row_tiles};
     p.num_row_tiles += static_cast<int>((part.weight.dim(0) + kTileRows - 1) / kTileRows);
   }
@@ -158,13 +155,11 @@ NormedInput normed_input(const Context::Ready& ready) {
 std::string describe_matmul(const Context& context, const MatMul& op) {
   const TensorView& weight = op.parts[0].weight;
   if (weight.dtype == DType::kF32) return "single precision";
-  const Located at = context.locate(weight);
-  const bool tiled = at.weight != nullptr ? at.weight->tiled : has_tiles(weight.dtype);
   const char* unit = context.few_tokens(op.x.dim(0)) || !context.has_wgmma ? "mma" : "wgmma";
   const char* number = context.compute == Compute::kFp16        ? "fp16"
                        : goes_to_fp8(context, op, weight.dtype) ? "fp8"
                                                                 : "bf16";
-  return std::string(unit) + ", " + number + (tiled ? ", tiles" : ", blocks");
+  return std::string(unit) + ", " + number;
 }
 
 }  // namespace realm::cuda

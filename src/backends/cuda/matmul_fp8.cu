@@ -143,7 +143,6 @@ Status scale_rows_for_fp8(cudaStream_t stream, DType type, const std::byte* tile
                             .row_bytes = 0,
                             .rows = static_cast<int>(rows),
                             .num_tiles = static_cast<int>((k + kTileColumns - 1) / kTileColumns),
-                            .num_chunks = 0,
                             .grids = nullptr};
   return find_fp8_kernels(type)->scale_rows(stream, source, scales);
 }

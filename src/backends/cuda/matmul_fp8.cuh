@@ -38,7 +38,7 @@ struct Fp8Kernels {
   Status (*scale_rows)(cudaStream_t, const WeightSource&, float* scales);
 };
 
-// Null for types without tiles.
+// Null for types that have no such kernels: their products stay in bfloat16.
 const Fp8Kernels* find_fp8_kernels(DType type);
 
 // Fewer are limited by memory, which FP8 does not help.

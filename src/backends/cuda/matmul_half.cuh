@@ -54,22 +54,9 @@ template <DType kType>
 using HalfTiled = Tiled<kType, HalfFormat<kType>>;
 
 template <DType kType>
-struct HalfPlain : Plain<kType> {
-  using Base = Plain<kType>;
-  template <int kPart>
-  static __device__ void decode(const typename Base::Raw& raw, const typename Base::Factors& f,
-                                uint32_t (&a)[4][4]) {
-    Base::template decode<kPart>(raw, f, a);
-    halves_of_bfloats(a);
-  }
-};
-
-template <DType kType>
 inline constexpr bool kIsHalf<HalfFormat<kType>> = true;
 template <DType kType>
 inline constexpr bool kIsHalf<HalfTiled<kType>> = true;
-template <DType kType>
-inline constexpr bool kIsHalf<HalfPlain<kType>> = true;
 
 template <DType kType>
 constexpr ProductKernels half_kernels() {
@@ -77,14 +64,6 @@ constexpr ProductKernels half_kernels() {
           .matvec = launch_matvec<HalfFormat<kType>>,
           .gated_matvec = nullptr,
           .matmul = launch_matmul_two_sizes<HalfTiled<kType>>};
-}
-
-template <DType kType>
-constexpr ProductKernels half_plain_kernels() {
-  return {.type = kType,
-          .matvec = launch_matvec_blocks<HalfPlain<kType>>,
-          .gated_matvec = nullptr,
-          .matmul = launch_matmul_blocks<HalfPlain<kType>>};
 }
 
 }  // namespace realm::cuda

@@ -467,10 +467,4 @@ Status launch_matmul_two_sizes(Context& context, const Product& p) {
                          : launch_wgmma<Source, 256>(context, p);
 }
 
-template <typename Source>
-Status launch_matmul_blocks(Context& context, const Product& p) {
-  if (!context.has_wgmma) return launch_mma<Source>(context, p);
-  return launch_wgmma<Source, 64>(context, p);
-}
-
 }  // namespace realm::cuda

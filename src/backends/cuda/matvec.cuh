@@ -73,6 +73,15 @@ inline size_t shared_x_bytes(const Context& context) {
   return static_cast<size_t>(std::clamp(room, 0, 88 * 1024));
 }
 
+// Formats that look codes up (tiles_grids.cuh) do that in a table in shared memory.
+template <typename Format>
+__device__ void share_table() {
+  if constexpr (requires { Format::share(); }) {
+    Format::share();
+    __syncthreads();
+  }
+}
+
 template <typename Format, int kTokenTiles, bool kGated, bool kSharedX>
 __global__ void __launch_bounds__(32 * kMatVecWarps, 2) matvec(const Product p) {
   extern __shared__ uint4 shared_x[];
@@ -111,6 +120,7 @@ __global__ void __launch_bounds__(32 * kMatVecWarps, 2) matvec(const Product p) 
   };
 #pragma unroll
   for (int d = 0; d < kDepth; ++d) fetch(raw[d]);
+  share_table<Format>();
   may_start_next();
   wait_for_inputs();
 
@@ -188,41 +198,6 @@ __global__ void __launch_bounds__(32 * kMatVecWarps, 2) matvec(const Product p) 
   }
 }
 
-// The same for formats that have no tiles: a block a tile, units decoded from where they lie.
-template <typename Source, int kTokenTiles>
-__global__ void __launch_bounds__(32 * kMatVecWarps) matvec_blocks(const Product p) {
-  __shared__ float partial[kMatVecWarps][1][kTokenTiles][4][32];
-  may_start_next();
-  wait_for_inputs();
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const auto tile = static_cast<int>(blockIdx.x);
-  const ProductPart& part = p.part_of(tile);
-  const int num_units = 2 * part.weight.num_tiles;
-  float acc[kTokenTiles][4] = {};
-  for (int unit = warp; unit < num_units; unit += kMatVecWarps) {
-    uint4 xs[kTokenTiles][4];
-#pragma unroll
-    for (int n = 0; n < kTokenTiles; ++n) {
-      const int token = min(8 * n + lane / 4, p.tokens - 1);
-      const auto* x = reinterpret_cast<const uint4*>(p.x + token * p.k_padded +
-                                                     unit * kUnitColumns + 32 * (lane % 4));
-#pragma unroll
-      for (int i = 0; i < 4; ++i) xs[n][i] = x[i];
-    }
-    const typename Source::Raw raw{};
-    const auto factors = Source::factors(part.weight, raw, tile - part.first_tile, unit, lane);
-    multiply_part<Source, 0, kTokenTiles>(raw, factors, xs, acc);
-    multiply_part<Source, 1, kTokenTiles>(raw, factors, xs, acc);
-  }
-#pragma unroll
-  for (int n = 0; n < kTokenTiles; ++n) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) partial[warp][0][n][i][lane] = acc[n][i];
-  }
-  __syncthreads();
-  finish_tile<kTokenTiles, false>(p, tile, partial);
-}
-
 template <typename Format, int kTokenTiles, bool kGated, bool kSharedX>
 Status launch_matvec_as(Context& context, const Product& p) {
   const auto kernel = matvec<Format, kTokenTiles, kGated, kSharedX>;
@@ -254,12 +229,6 @@ Status launch_matvec(Context& context, const Product& p) {
 template <typename Format>
 Status launch_gated_matvec(Context& context, const Product& p) {
   return launch_matvec_of<Format, true>(context, p);
-}
-
-template <typename Source>
-Status launch_matvec_blocks(Context& context, const Product& p) {
-  return launch("matmul", matvec_blocks<Source, 1>, static_cast<unsigned>(p.num_row_tiles),
-                32 * kMatVecWarps, 0, context.stream, p);
 }
 
 }  // namespace realm::cuda

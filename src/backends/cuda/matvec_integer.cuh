@@ -157,6 +157,7 @@ __device__ void multiply_integers(const Product& p, int block, int num_blocks) {
   };
 #pragma unroll
   for (int d = 0; d < kDepth; ++d) fetch(raw[d]);
+  if constexpr (requires { Codes::share(); }) Codes::share();  // a table, used past a barrier
   may_start_next();
   wait_for_inputs();
 
@@ -303,11 +304,21 @@ __global__ void __launch_bounds__(kIntegerThreads, 1)
   }
 }
 
+// What these products may take of shared memory beside a kernel's own.
+template <typename Kernel>
+cudaError_t allow_integer_inputs(const Context& context, Kernel kernel) {
+  cudaFuncAttributes attributes{};
+  const cudaError_t code = cudaFuncGetAttributes(&attributes, kernel);
+  if (code != cudaSuccess) return code;
+  const int room = context.shared_max - static_cast<int>(attributes.sharedSizeBytes);
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              std::min(integer_shared_bytes(context), room));
+}
+
 template <DType kType, int kTokens, bool kGated>
 Status launch_integer(Context& context, const Product& p) {
   const auto kernel = matvec_integer<IntegerCodes<kType>, kTokens, kGated>;
-  static const cudaError_t configured = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, integer_shared_bytes(context));
+  static const cudaError_t configured = allow_integer_inputs(context, kernel);
   TRY(check(configured, "matmul: shared memory"));
   const int tiles = kGated ? p.num_row_tiles / 2 : p.num_row_tiles;
   const auto grid = static_cast<unsigned>(std::min(tiles, context.num_sms));
@@ -321,8 +332,7 @@ Status launch_pair(Context& context, const Product& first, const Product& second
   using First = IntegerCodes<kFirst>;
   using Second = IntegerCodes<kSecond>;
   const auto kernel = matvec_integer_pair<First, Second, kTokens>;
-  static const cudaError_t configured = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, integer_shared_bytes(context));
+  static const cudaError_t configured = allow_integer_inputs(context, kernel);
   TRY(check(configured, "matmul: shared memory"));
   const int tiles[2] = {first.num_row_tiles, second.num_row_tiles};
   const int blocks = std::min(context.num_sms, tiles[0] + tiles[1]);

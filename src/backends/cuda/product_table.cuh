@@ -50,13 +50,4 @@ constexpr ProductKernels plane_kernels() {
           .matmul = launch_matmul_two_sizes<Tiled<kType>>};
 }
 
-template <DType kType>
-constexpr ProductKernels plain_kernels() {
-  using Source = Plain<kType>;
-  return {.type = kType,
-          .matvec = launch_matvec_blocks<Source>,
-          .gated_matvec = nullptr,
-          .matmul = launch_matmul_blocks<Source>};
-}
-
 }  // namespace realm::cuda

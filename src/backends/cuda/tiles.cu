@@ -1,7 +1,7 @@
 // Importing weights into tiles, and reading rows of them back (embeddings).
 #include "backends/cuda/context.cuh"
-#include "backends/cuda/tiles.cuh"
-#include "backends/cuda/tiles_planes.cuh"
+#include "backends/cuda/tiles_grids.cuh"
+#include "backends/cuda/tiles_rare.cuh"
 #include "formats/quant/quant_table.h"
 
 namespace realm::cuda {
@@ -82,12 +82,15 @@ constexpr Row row() {
   return {kType, TileFormat<kType>::kBytes, launch_pack<kType>, launch_gather<kType>};
 }
 
-constexpr Row kTable[] = {row<DType::kF16>(),    row<DType::kQ4_0>(),  row<DType::kQ8_0>(),
-                          row<DType::kQ4_K>(),   row<DType::kQ5_K>(),  row<DType::kQ6_K>(),
-                          row<DType::kBF16>(),   row<DType::kQ4_1>(),  row<DType::kQ5_0>(),
-                          row<DType::kQ5_1>(),   row<DType::kQ2_K>(),  row<DType::kQ3_K>(),
-                          row<DType::kTQ1_0>(),  row<DType::kTQ2_0>(), row<DType::kIQ4_NL>(),
-                          row<DType::kIQ4_XS>(), row<DType::kMXFP4>()};
+constexpr Row kTable[] = {
+    row<DType::kF16>(),     row<DType::kQ4_0>(),    row<DType::kQ8_0>(),   row<DType::kQ4_K>(),
+    row<DType::kQ5_K>(),    row<DType::kQ6_K>(),    row<DType::kBF16>(),   row<DType::kQ4_1>(),
+    row<DType::kQ5_0>(),    row<DType::kQ5_1>(),    row<DType::kQ2_K>(),   row<DType::kQ3_K>(),
+    row<DType::kTQ1_0>(),   row<DType::kTQ2_0>(),   row<DType::kIQ4_NL>(), row<DType::kIQ4_XS>(),
+    row<DType::kMXFP4>(),   row<DType::kIQ2_XXS>(), row<DType::kIQ2_XS>(), row<DType::kIQ2_S>(),
+    row<DType::kIQ3_XXS>(), row<DType::kIQ3_S>(),   row<DType::kIQ1_S>(),  row<DType::kIQ1_M>(),
+    row<DType::kQ8_1>(),    row<DType::kQ8_K>(),    row<DType::kNVFP4>(),  row<DType::kQ1_0>(),
+    row<DType::kQ2_0>()};
 
 const Row* find_row(DType type) {
   for (const Row& row : kTable) {
@@ -119,7 +122,6 @@ Status gather_tiled(Context& context, const GatherRows& op, const Located& at) {
                             .row_bytes = 0,
                             .rows = static_cast<int>(at.weight->rows),
                             .num_tiles = static_cast<int>((at.weight->k + 255) / 256),
-                            .num_chunks = 0,
                             .grids = context.grids};
   return find_row(op.table.dtype)->gather(context, op, source, static_cast<int>(at.row_begin));
 }

@@ -557,8 +557,8 @@ struct TileFormat<DType::kQ6_K> {
 // Where a kernel finds a weight, tiled or not.
 struct WeightSource {
   const uint8_t* data;
-  int64_t row_bytes;                // of rows as in the file
-  int rows, num_tiles, num_chunks;  // rows; tiles along a row; chunks of 32 columns
+  int64_t row_bytes;    // of rows as in the file
+  int rows, num_tiles;  // rows; tiles along a row
   const IqGrids* grids;
 };
 
@@ -596,52 +596,6 @@ struct GatedTiled : Tiled<kType> {
     const int64_t tile = static_cast<int64_t>(row_tile / 2) * gate.num_tiles + unit / 2;
     return Format::load_gated(gate.data + tile * Format::kBytes, up.data + tile * Format::kBytes,
                               row_tile % 2, unit % 2, lane);
-  }
-};
-
-// Types in file layout, decoded from their blocks: right for all of them, and slower, since the
-// bytes that a lane needs lie scattered.
-template <DType kType>
-struct Plain {
-  static constexpr bool kGated = false, kUnpacks = true;
-  struct Raw {};
-  struct Factors {
-    const uint8_t* row[2];
-    const IqGrids* grids;
-    int chunk;
-    bool there;
-  };
-  static constexpr int kDepth = 1, kTileBytes = 0;  // no tiles
-  static __device__ Raw load(const WeightSource&, int, int, int) { return {}; }
-  static __device__ Factors factors(const WeightSource& w, const Raw&, int row_tile, int unit,
-                                    int lane) {
-    Factors f;
-    for (int i = 0; i < 2; ++i) {
-      const int row = min(row_tile * kTileRows + lane / 4 + 8 * i, w.rows - 1);
-      f.row[i] = w.data + row * w.row_bytes;
-    }
-    f.grids = w.grids;
-    f.chunk = 4 * unit + lane % 4;
-    f.there = f.chunk < w.num_chunks;
-    return f;
-  }
-  template <int kPart>
-  static __device__ void decode(const Raw&, const Factors& f, uint32_t (&a)[4][4]) {
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      float values[16];
-      if (f.there) {
-        RawBlock<kType>::decode16(f.row[row], f.chunk, kPart, *f.grids, values);
-      } else {
-#pragma unroll
-        for (int i = 0; i < 16; ++i) values[i] = 0.0f;
-      }
-#pragma unroll
-      for (int s = 0; s < 4; ++s) {
-        a[s][row] = pack_pair(values[4 * s], values[4 * s + 1]);
-        a[s][2 + row] = pack_pair(values[4 * s + 2], values[4 * s + 3]);
-      }
-    }
   }
 };
 
