@@ -65,7 +65,7 @@ class Golden(RealmTest):
 class LongContext(RealmTest):
     """Models of real head sizes far past the tiles of attention, where the goldens' few positions end."""
 
-    TOKENS, ROWS = 700, 4
+    TOKENS, ROWS = 700, 16
 
     def last_logits(self, model, *options: str):
         out = self.path("logits.f32")
@@ -78,17 +78,24 @@ class LongContext(RealmTest):
         out.unlink()
         return values
 
+    def typical_error(self, actual, expected) -> float:
+        """Of the middle row: where experts are chosen a rounding can turn one row's choice."""
+        size = len(expected) // self.ROWS
+        rows = [slice(i * size, (i + 1) * size) for i in range(self.ROWS)]
+        return sorted(relative_error(actual[row], expected[row]) for row in rows)[self.ROWS // 2]
+
     def test_against_the_processor(self):
-        # Heads of 128 and 64, two and four for a KV head; where experts are chosen a rounding can turn a choice.
-        for preset, layers, most in (("qwen3-0.6b", "3", 0.03), ("llama-1b", "2", 0.03), ("qwen3-30b-a3b", "1", 0.1)):
+        # Heads of 128 and 64, two and four for a KV head; of a type whose products the processor does in full
+        # precision, where it rounds others' inputs to 8 bits.
+        for preset, layers, most in (("qwen3-0.6b", "3", 0.02), ("llama-1b", "2", 0.02), ("qwen3-30b-a3b", "1", 0.03)):
             model = self.path(f"{preset}.gguf")
-            self.succeed("synth", model, "--preset", preset, "--layers", layers, "--type", "Q8_0")
+            self.succeed("synth", model, "--preset", preset, "--layers", layers, "--type", "BF16")
             for kv_type in ("f16", "q8_0"):
                 expected = self.last_logits(model, "--backend", "cpu", "--kv-type", kv_type)
                 for how in ((), ("--chunk", "96"), ("--batch-invariant",)):
                     with self.subTest(preset, kv_type=kv_type, how=how):
                         actual = self.last_logits(model, "--backend", "cuda", "--kv-type", kv_type, *how)
-                        error = relative_error(actual, expected)
+                        error = self.typical_error(actual, expected)
                         print(f"{preset} {kv_type} {' '.join(how)}: {error:.4f}")
                         self.assertLess(error, most)
             model.unlink()
