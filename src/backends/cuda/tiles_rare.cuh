@@ -66,14 +66,14 @@ struct ScalesNvfp4 {  // an unsigned E4M3 for each 16: bytes of both halves of r
   static __device__ Raw load(const uint8_t* at, int unit, int lane) {
     return __ldg(reinterpret_cast<const uint32_t*>(at + unit * 128 + lane * 4));
   }
-  static __device__ void read(Raw raw, uint32_t (&scale)[2][2]) {
+  // In half precision's place an E4M3 is 2^-8 of itself, also where it is subnormal; the doubled
+  // codes take a half.
+  static __device__ float scale(Raw raw, int i) {
+    return 128.0f * half_bits(static_cast<uint16_t>(((raw >> (8 * i)) & 0x7fu) << 7));
+  }
+  static __device__ void read(Raw raw, uint32_t (&scales)[2][2]) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      // In half precision's place it is 2^-8 of itself, also where it is subnormal; the doubled
-      // codes take a half.
-      const auto bits = static_cast<uint16_t>(((raw >> (8 * i)) & 0x7fu) << 7);
-      scale[i / 2][i % 2] = twice(128.0f * half_bits(bits));
-    }
+    for (int i = 0; i < 4; ++i) scales[i / 2][i % 2] = twice(scale(raw, i));
   }
   static __device__ const uint8_t* codes(const uint8_t* row, int chunk) {
     return block_at<BlockNVFP4>(row, chunk / 2).qs + 16 * (chunk % 2);
