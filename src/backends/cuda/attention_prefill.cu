@@ -133,9 +133,9 @@ __device__ void ask_scores(uint32_t queries, const std::byte* stages, Barriers* 
     const uint64_t a = swizzled_descriptor(queries + d / 4 * S::kQueryBoxBytes) + 2 * (d % 4);
     const uint64_t b = swizzled_descriptor(k + d / 4 * S::kBoxBytes) + 2 * (d % 4);
     if (d == 0) {
-      wgmma_half_first(scores, a, b);
+      Wgmma<kPositions, WgmmaType::kF16>::first(scores, a, b);
     } else {
-      wgmma_half_next(scores, a, b);
+      Wgmma<kPositions, WgmmaType::kF16>::run(scores, a, b);
     }
   }
   wgmma_commit();
@@ -153,7 +153,7 @@ __device__ void add_values(const std::byte* stages, Barriers* barriers, const Pl
   for (int i = 0; i < kPositions / 16; ++i) {
     const uint64_t b =
         swizzled_descriptor_transposed(v + i * 16 * 128, static_cast<uint32_t>(S::kBoxBytes));
-    WgmmaHalf<kDim>::run(out, p[i], b);
+    Wgmma<kDim, WgmmaType::kF16, true>::run(out, p[i], b);
   }
   wgmma_commit();
 }

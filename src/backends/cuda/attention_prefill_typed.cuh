@@ -14,7 +14,7 @@
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
 #include "backends/cuda/tensor_map.cuh"
-#include "backends/cuda/wgmma_attention.cuh"
+#include "backends/cuda/wgmma.cuh"
 
 namespace realm::cuda::prefill_detail {
 
@@ -200,6 +200,7 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
                         const std::byte* stages, std::byte* queries, Barriers* barriers) {
   using S = Shape<kType, kDim>;
   constexpr bool kBf16 = kType == CacheType::kBF16;
+  constexpr WgmmaType kWgmma = kBf16 ? WgmmaType::kBf16 : WgmmaType::kF16;
   RowState state;
   store_queries<kDim, kBf16>(a, work, kv_head, row0, lane, queries, state);
   const uint32_t q = shared_address(queries) + static_cast<uint32_t>(row0 / 64 * 64 * 128);
@@ -223,7 +224,7 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     for (int d = 0; d < kDim / 16; ++d) {
       const uint64_t b = swizzled_descriptor(k + d / 4 * S::kBoxBytes) + 2 * (d % 4);
       const uint64_t rows = swizzled_descriptor(q + d / 4 * kRows * 128) + 2 * (d % 4);
-      multiply_scores<kBf16>(scores, rows, b, d > 0 ? 1 : 0);
+      Wgmma<kPositions, kWgmma>::run(scores, rows, b, d > 0 ? 1 : 0);
     }
     wgmma_commit();
     wgmma_wait<0>();
@@ -253,7 +254,7 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     for (int i = 0; i < kPositions / 16; ++i) {
       const uint64_t b = swizzled_descriptor_transposed(k + S::kTileBytes + i * 16 * 128,
                                                         static_cast<uint32_t>(S::kBoxBytes));
-      multiply_values<kDim, kBf16>(out, p[i], b, 1);
+      Wgmma<kDim, kWgmma, true>::run(out, p[i], b);
     }
     wgmma_commit();
     // Sums that are still on their way at the loop's end, the compiler waits for product by

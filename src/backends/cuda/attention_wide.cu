@@ -17,7 +17,7 @@
 #include "backends/cuda/mma.cuh"
 #include "backends/cuda/reduce.cuh"
 #include "backends/cuda/tensor_map.cuh"
-#include "backends/cuda/wgmma_shared.cuh"
+#include "backends/cuda/wgmma.cuh"
 
 namespace realm::cuda {
 namespace {
@@ -284,9 +284,9 @@ __device__ void consume(const AttentionArgs& a, const Work& work, const Parts& p
       const uint64_t k =
           swizzled_descriptor(keys + d / 4 * kBoxBytes + group * 32 * 128) + 2 * (d % 4);
       if (d == 0) {
-        WgmmaShared<32>::first(scores, x, k);
+        Wgmma<32, WgmmaType::kF16>::first(scores, x, k);
       } else {
-        WgmmaShared<32>::next(scores, x, k);
+        Wgmma<32, WgmmaType::kF16>::run(scores, x, k);
       }
     }
     wgmma_commit();
@@ -324,7 +324,7 @@ __device__ void consume(const AttentionArgs& a, const Work& work, const Parts& p
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kPositions / 16; ++i) {
-      WgmmaSharedAcross<S::kColumns>::run(
+      Wgmma<S::kColumns, WgmmaType::kF16, true>::run(
           out, swizzled_descriptor(shared_address(weights)) + 2 * i,
           swizzled_descriptor_transposed(values + i * 16 * 128, kBoxBytes));
     }

@@ -16,17 +16,6 @@
 
 namespace realm::cuda {
 
-template <>
-struct Wgmma<8> {
-  static __device__ void run(float (&d)[4], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 "
-        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, %8, 1, 1, 1, 0;\n"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-  }
-};
-
 struct ExpertItem {
   int expert, first, count, row_block;  // places of pairs; count 0: there is no such item
 };
@@ -138,7 +127,7 @@ struct ExpertConsumer {
   static __device__ void run_products(float (&acc)[kM / 2], const uint32_t (&a)[4][4], uint64_t x) {
     wgmma_fence();
 #pragma unroll
-    for (int s = 0; s < 4; ++s) Wgmma<kM>::run(acc, a[s], x + 2 * s);
+    for (int s = 0; s < 4; ++s) Wgmma<kM, WgmmaType::kBf16>::run(acc, a[s], x + 2 * s);
     wgmma_commit();
     wgmma_wait<1>();
   }

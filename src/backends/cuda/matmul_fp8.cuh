@@ -18,7 +18,7 @@
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/matmul_output.cuh"
 #include "backends/cuda/tensor_map.cuh"
-#include "backends/cuda/wgmma_fp8.cuh"
+#include "backends/cuda/wgmma.cuh"
 
 namespace realm::cuda {
 
@@ -176,7 +176,8 @@ __device__ __forceinline__ void multiply_rows_fp8(const Fp8Product& fp8, int til
       wgmma_fence();
 #pragma unroll
       for (int s = 0; s < 4; ++s) {
-        WgmmaFp8<kPartN>::run(sums[h % 2], a[s], x + h * (kPartN * kUnitColumns / 16) + 2 * s, s);
+        Wgmma<kPartN, WgmmaType::kE4M3>::run(sums[h % 2], a[s],
+                                             x + h * (kPartN * kUnitColumns / 16) + 2 * s, s);
       }
       wgmma_commit();
     };

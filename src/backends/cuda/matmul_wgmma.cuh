@@ -15,7 +15,6 @@
 #include "backends/cuda/matmul_output.cuh"
 #include "backends/cuda/tensor_map.cuh"
 #include "backends/cuda/wgmma.cuh"
-#include "backends/cuda/wgmma_f16.cuh"
 
 namespace realm::cuda {
 
@@ -74,14 +73,11 @@ struct Consumer {
     }
   }
   __device__ void run_products(const uint32_t (&a)[4][4], uint64_t x) {
+    constexpr WgmmaType kType = kIsHalf<Source> ? WgmmaType::kF16 : WgmmaType::kBf16;
     wgmma_fence();
 #pragma unroll
     for (int s = 0; s < 4; ++s) {
-      if constexpr (kIsHalf<Source>) {
-        WgmmaF16<kN>::run(acc, a[s], x + 2 * s);
-      } else {
-        Wgmma<kN>::run(acc, a[s], x + 2 * s);
-      }
+      Wgmma<kN, kType>::run(acc, a[s], x + 2 * s);
     }
     wgmma_commit();
     wgmma_wait<1>();

@@ -57,7 +57,7 @@ __device__ __forceinline__ float multiply_by_wgmma() {
   for (int i = 0; i < kProducts / 4; ++i) {
     wgmma_fence();
 #pragma unroll
-    for (int s = 0; s < 4; ++s) Wgmma<kN>::run(sums, a, descriptor + 2 * s);
+    for (int s = 0; s < 4; ++s) Wgmma<kN, WgmmaType::kBf16>::run(sums, a, descriptor + 2 * s);
     wgmma_commit();
     wgmma_wait<0>();
   }
