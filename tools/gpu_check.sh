@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build-gpu}
 models=${MODELS:-/dev/shm}
 stages=${*:-build test sanitize ops steps}
-tests="p2048 p512 d1 d8 d32 d128 d224 d1@8192 d1@32768"
+tests="p2048 p512 d1 d8 d32 d128 d224 d1@8192 d1@32768 d32@8200a8000 d32@8200s8000 d128@2200a2000 d128@2200s2000"
 steps=${STEPS:-"llama-8b:Q4_K_M:$tests;llama-8b:Q8_0:p2048 d1;llama-8b:BF16:p2048 d1 d224;llama-1b:BF16:d1 p2048"}
 failed=0
 

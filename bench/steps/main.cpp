@@ -1,8 +1,10 @@
 // realm-steps: whole engine steps of a model of a real shape with random weights, on a backend.
 //   realm-steps --preset llama-8b --type Q4_K_M --backend cuda --dir /dev/shm p2048 d1 d8 d1@32768
 // pN is a prefill step of N tokens, dB a decode step of B sequences, at 512 cached tokens or those
-// after the @. Prints the median of the steps' times, and what they come to in tokens a second and
-// in bytes of weights read.
+// after the @. With d32@8200s8000 the sequences share the pages of their first 8000 tokens; with
+// an a in the place of the s they do, but the backend is not told and reads them apart. Prints the
+// median of the steps' times, and what they come to in tokens a second and in bytes of weights
+// read.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -16,6 +18,7 @@
 #include "engine/engine.h"
 #include "formats/gguf.h"
 #include "formats/synth.h"
+#include "ops/backend_wrapper.h"
 #include "ops/kv_types.h"
 
 namespace realm {
@@ -25,7 +28,8 @@ using Clock = std::chrono::steady_clock;
 
 struct Test {
   bool decode = false;
-  int64_t count = 1, depth = 0;
+  int64_t count = 1, depth = 0, shared = 0;
+  bool apart = false;
   std::string name;
 };
 
@@ -43,8 +47,14 @@ Result<Test> parse_test(const std::string& text) {
   char* end = nullptr;
   test.count = std::strtol(text.c_str() + 1, &end, 10);
   if (*end == '@') test.depth = std::strtol(end + 1, &end, 10);
-  if ((text[0] != 'd' && text[0] != 'p') || *end != 0 || test.count < 1 || test.depth < 0) {
-    return Error{ErrorCode::kInvalidArgument, "no test '" + text + "': p2048, d8, d1@32768"};
+  if (test.decode && (*end == 's' || *end == 'a')) {
+    test.apart = *end == 'a';
+    test.shared = std::strtol(end + 1, &end, 10) / kPageTokens * kPageTokens;
+  }
+  if ((text[0] != 'd' && text[0] != 'p') || *end != 0 || test.count < 1 || test.depth < 0 ||
+      test.shared < 0 || test.shared > test.depth) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "no test '" + text + "': p2048, d8, d1@32768, d32@8200s8000"};
   }
   return test;
 }
@@ -96,9 +106,22 @@ Result<std::unique_ptr<Backend>> make_backend(const Options& options) {
   return std::unique_ptr<Backend>(TRY(cpu::CpuBackend::create({})));
 }
 
+// The backend, which can be kept from knowing what sequences share.
+class Told final : public BackendWrapper {
+ public:
+  using BackendWrapper::BackendWrapper;
+  bool reads_shared_pages_once() const override {
+    return !apart && inner_->reads_shared_pages_once();
+  }
+  Result<std::unique_ptr<PreparedProgram>> prepare(std::span<const Op> ops) override {
+    return inner_->prepare(ops);
+  }
+  bool apart = false;
+};
+
 class Bench {
  public:
-  Bench(const Options& options, Backend& backend, std::shared_ptr<const Model> model)
+  Bench(const Options& options, Told& backend, std::shared_ptr<const Model> model)
       : options_(options), backend_(backend), model_(std::move(model)) {}
 
   Status run(const Test& test) {
@@ -109,20 +132,29 @@ class Bench {
     if (kv == nullptr) {
       return Error{ErrorCode::kInvalidArgument, "--kv is one of " + kv_type_names()};
     }
-    const auto engine = TRY(Engine::create(model_, backend_,
-                                           {.context = context,
-                                            .cache_tokens = sequences * (context + kPageTokens),
-                                            .max_step_tokens = std::max(sequences, step),
-                                            .max_sequences = sequences,
-                                            .max_logit_rows = sequences,
-                                            .kv_type = kv->dtype}));
+    backend_.apart = test.apart;
+    const auto engine = TRY(Engine::create(
+        model_, backend_,
+        {.context = context,
+         .cache_tokens = sequences * (context + kPageTokens - test.shared) + test.shared,
+         .max_step_tokens = std::max(sequences, step),
+         .max_sequences = sequences,
+         .max_logit_rows = sequences,
+         .kv_type = kv->dtype,
+         .shared_bytes_min = 1}));
     std::vector<Sequence> all;
     std::vector<std::pair<PageId, PageId>> copies;
     for (int64_t i = 0; i < sequences; ++i) {
       Sequence& sequence = all.emplace_back(engine->pages());
-      TRY(sequence.reserve(test.depth, copies));
       // What is cached does not change the time of a step.
-      sequence.append(random_tokens(test.depth));
+      const std::vector<Token> tokens = random_tokens(test.depth);
+      if (i > 0) {
+        sequence.share(std::span(tokens).first(static_cast<size_t>(test.shared)),
+                       all[0].pages().first(static_cast<size_t>(test.shared / kPageTokens)));
+      }
+      const auto rest = std::span(tokens).subspan(static_cast<size_t>(sequence.length()));
+      TRY(sequence.reserve(static_cast<int64_t>(rest.size()), copies));
+      sequence.append(rest);
     }
     std::vector<double> seconds;
     const int repeats = test.decode ? options_.steps : 6;
@@ -143,7 +175,7 @@ class Bench {
     }
     std::sort(seconds.begin(), seconds.end());
     const double median = seconds[seconds.size() / 2];
-    std::printf("%-12s %-8s %-10s kv %-5s %10.3f ms  %10.1f tok/s %6.0f GB/s   (%.3f .. %.3f ms)\n",
+    std::printf("%-12s %-8s %-14s kv %-5s %10.3f ms  %10.1f tok/s %6.0f GB/s   (%.3f .. %.3f ms)\n",
                 options_.preset.c_str(), options_.type.c_str(), test.name.c_str(),
                 options_.kv.c_str(), median * 1e3, static_cast<double>(test.count) / median,
                 static_cast<double>(model_->info().bytes_per_token) / median / 1e9,
@@ -162,7 +194,7 @@ class Bench {
   }
 
   const Options& options_;
-  Backend& backend_;
+  Told& backend_;
   std::shared_ptr<const Model> model_;
   std::mt19937_64 random_{1};
 };
@@ -178,7 +210,7 @@ Status run(int argc, char** argv) {
                                      .seed = 1,
                                      .on_tensor = {}}));
   }
-  const auto backend = TRY(make_backend(options));
+  const auto backend = std::make_unique<Told>(TRY(make_backend(options)));
   const std::shared_ptr<const TensorDirectory> file = TRY(open_gguf(path));
   const auto start = Clock::now();
   const std::shared_ptr<const Model> model = TRY(load_model(file, *backend));

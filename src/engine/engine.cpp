@@ -36,7 +36,7 @@ constexpr int64_t kPaddingPages = (128 + kPageTokens - 1) / kPageTokens;
 // only its rows in use are uploaded.
 struct InputLayout {
   size_t tokens, positions, slots, seq_start, logit_rows, draws, seq_last, near_first, near_last,
-      page_table, total;
+      shared, page_table, total;
 
   InputLayout(const EngineOptions& o, int64_t max_sequences, int64_t max_pages, bool is_encoder) {
     size_t at = 0;
@@ -54,6 +54,7 @@ struct InputLayout {
     seq_last = take(is_encoder ? o.max_step_tokens : 0, 4);
     near_first = take(is_encoder ? o.max_step_tokens : 0, 4);
     near_last = take(is_encoder ? o.max_step_tokens : 0, 4);
+    shared = take(3 * max_sequences, 4);
     page_table = take(max_sequences * max_pages, 4);
     total = at;
   }
@@ -90,6 +91,7 @@ struct Engine::Inputs {
   int64_t* slots;
   int32_t *seq_start, *logit_rows;
   float* draws;
+  PageGroup* shared;
   int32_t* page_table;
 
   Inputs(std::byte* base, const InputLayout& layout)
@@ -99,7 +101,10 @@ struct Engine::Inputs {
         seq_start(reinterpret_cast<int32_t*>(base + layout.seq_start)),
         logit_rows(reinterpret_cast<int32_t*>(base + layout.logit_rows)),
         draws(reinterpret_cast<float*>(base + layout.draws)),
-        page_table(reinterpret_cast<int32_t*>(base + layout.page_table)) {}
+        shared(reinterpret_cast<PageGroup*>(base + layout.shared)),
+        page_table(reinterpret_cast<int32_t*>(base + layout.page_table)) {
+    static_assert(sizeof(PageGroup) == 3 * sizeof(int32_t));  // a row of Attention::shared
+  }
 };
 
 InputLayout Engine::input_layout() const {
@@ -205,7 +210,7 @@ Status Engine::allocate(int32_t num_pages) {
   size_t scratch_bytes = 0;
   if (!model_->info().is_encoder) {
     const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
-                                           options_.max_logit_rows, Output::kSummaries}));
+                                           options_.max_logit_rows, Output::kSummaries, false}));
     scratch_bytes = largest.program.scratch_bytes;
     // Where rows stay on the device, one at a time is fetched as a rule.
     const int64_t rows_wanted = pads_ ? 1 : options_.max_logit_rows;
@@ -213,7 +218,7 @@ Status Engine::allocate(int32_t num_pages) {
   }
   if (options_.embeddings) {
     const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
-                                           options_.max_step_tokens, Output::kHidden}));
+                                           options_.max_step_tokens, Output::kHidden, false}));
     scratch_bytes = std::max(scratch_bytes, largest.program.scratch_bytes);
   }
   scratch_ = TRY(backend_.allocate(scratch_bytes));
@@ -261,7 +266,7 @@ Status Engine::rehearse() {
 }
 
 StepInputs Engine::input_views(const Shape& shape) const {
-  const auto [tokens, sequences, rows, output] = shape;
+  const auto [tokens, sequences, rows, output, shares] = shape;
   const InputLayout layout = input_layout();
   std::byte* base = inputs_.data.get();
   StepInputs inputs{
@@ -274,6 +279,7 @@ StepInputs Engine::input_views(const Shape& shape) const {
       .wants_hidden = output == Output::kHidden,
       .context = options_.context,
   };
+  if (shares) inputs.shared = make_view(base + layout.shared, DType::kI32, {sequences, 3});
   if (model_->info().is_encoder) {
     inputs.seq_last = make_view(base + layout.seq_last, DType::kI32, {tokens});
     inputs.near_first = make_view(base + layout.near_first, DType::kI32, {tokens});
@@ -383,7 +389,7 @@ void Engine::write_reach(std::span<const StepItem> items) {
 
 // A larger shape of the same kind: one token a sequence stays one token a sequence.
 Engine::Shape Engine::padded(const Shape& shape) const {
-  auto [tokens, sequences, rows, output] = shape;
+  auto [tokens, sequences, rows, output, shares] = shape;
   if (!pads_) return shape;
   const bool decode = tokens == sequences;
   tokens = std::min(padded_count(tokens), options_.max_step_tokens);
@@ -397,18 +403,18 @@ Engine::Shape Engine::padded(const Shape& shape) const {
   }
   // More rows than sequences are those of a prompt, wanted once.
   if (rows <= sequences) rows = std::max(rows, std::min(sequences, options_.max_logit_rows));
-  return {tokens, sequences, rows, output};
+  return {tokens, sequences, rows, output, shares};
 }
 
 // Tokens of no sequence, at the end: in sequences of one token each where all are, else in one.
 // Sequences without tokens follow.
 void Engine::fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences) {
-  const auto [tokens, sequences, rows, output] = shape;
-  (void)output;
+  const int64_t tokens = std::get<0>(shape), sequences = std::get<1>(shape);
   Inputs in(staging_.data(), input_layout());
   const bool decode = tokens == sequences;
   for (int64_t s = num_sequences; s < sequences; ++s) {
     in.seq_start[s + 1] = static_cast<int32_t>(decode ? s + 1 : tokens);
+    in.shared[s] = {};
     for (int64_t page = 0; page < kPaddingPages; ++page) {
       in.page_table[s * max_pages_ + page] = static_cast<int32_t>(pool_.num_pages() + page);
     }
@@ -421,15 +427,36 @@ void Engine::fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_se
   }
 }
 
+// Whether sequences of the step share pages that the backend can read once for all of them; then
+// shared_ says which.
+bool Engine::find_shared(std::span<const StepItem> items) {
+  if (!backend_.reads_shared_pages_once()) return false;
+  whole_pages_.clear();
+  for (const StepItem& item : items) {
+    if (item.tokens.size() > 1) return false;
+    const auto count = static_cast<size_t>(item.sequence->length() / kPageTokens);
+    whole_pages_.push_back(item.sequence->pages().first(count));
+  }
+  const auto layers = static_cast<int64_t>(std::max<size_t>(model_->info().kv_layers.size(), 1));
+  const auto layer_bytes =
+      static_cast<int64_t>(page_bytes(model_->info(), options_.kv_type)) / layers;
+  return shared_.find(whole_pages_, options_.shared_bytes_min / std::max<int64_t>(layer_bytes, 1));
+}
+
 Engine::Shape Engine::fill_inputs(std::span<const StepItem> items, Output output) {
   Inputs in(staging_.data(), input_layout());
-  int32_t num_tokens = 0, num_rows = 0, num_sequences = 0;
-  for (const StepItem& item : items) {
+  const bool shares = find_shared(items);
+  first_tokens_.resize(items.size());
+  int32_t num_tokens = 0, num_rows = 0;
+  for (size_t s = 0; s < items.size(); ++s) {
+    const size_t index = shares ? static_cast<size_t>(shared_.order()[s]) : s;
+    const StepItem& item = items[index];
     const std::span<const PageId> pages = item.sequence->pages();
     const int64_t start = item.sequence->length();
-    in.seq_start[num_sequences] = num_tokens;
-    std::copy(pages.begin(), pages.end(), in.page_table + num_sequences * max_pages_);
-    ++num_sequences;
+    first_tokens_[index] = num_tokens;
+    in.seq_start[s] = num_tokens;
+    if (shares) in.shared[s] = shared_.groups()[s];
+    std::copy(pages.begin(), pages.end(), in.page_table + static_cast<int64_t>(s) * max_pages_);
     for (size_t i = 0; i < item.tokens.size(); ++i) {
       const int64_t position = start + static_cast<int64_t>(i);
       in.tokens[num_tokens] = item.tokens[i];
@@ -437,16 +464,26 @@ Engine::Shape Engine::fill_inputs(std::span<const StepItem> items, Output output
       in.slots[num_tokens] =
           int64_t{pages[static_cast<size_t>(position / kPageTokens)]} * kPageTokens +
           position % kPageTokens;
-      const bool wanted = item.logits == WantLogits::kAll ||
-                          (item.logits == WantLogits::kLast && i + 1 == item.tokens.size());
-      if (wanted) in.logit_rows[num_rows++] = num_tokens;
       ++num_tokens;
     }
   }
+  // Rows come in the order of the items, whatever that of the batch is.
+  for (size_t index = 0; index < items.size(); ++index) {
+    const StepItem& item = items[index];
+    const auto count = static_cast<int32_t>(item.tokens.size());
+    const int32_t wanted = item.logits == WantLogits::kAll    ? count
+                           : item.logits == WantLogits::kLast ? 1
+                                                              : 0;
+    for (int32_t i = count - wanted; i < count; ++i) {
+      in.logit_rows[num_rows++] = first_tokens_[index] + i;
+    }
+  }
+  const auto num_sequences = static_cast<int64_t>(items.size());
   in.seq_start[num_sequences] = num_tokens;
   // A step that wants no logits still computes one row: the program's shape stays simple and the
   // cost is that of one token.
-  const Shape shape = padded({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), output});
+  const Shape shape =
+      padded({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), output, shares});
   for (int64_t row = num_rows; row < std::get<2>(shape); ++row) {
     in.logit_rows[row] = num_tokens - 1;
     in.draws[2 * row] = 1.0f;

@@ -17,6 +17,7 @@
 #include "engine/page_pool.h"
 #include "engine/sampling/sampler.h"
 #include "engine/sequence.h"
+#include "engine/shared_pages.h"
 #include "models/model.h"
 #include "ops/backend.h"
 
@@ -30,7 +31,11 @@ struct EngineOptions {
   int64_t max_logit_rows = 16;    // rows of logits of one step
   DType kv_type = DType::kF16;    // one of kv_types()
   int32_t host_pages = 0;         // pages of KV cache that the host's memory holds besides
-  bool embeddings = false;        // step_hidden() will be called; without it no encoder is taken
+  // Bytes that a layer has to read less for pages in common to be read once for all
+  // (shared_pages.h, where the backend does that). What is read again mostly comes from a GPU's L2
+  // cache, and reading it once takes a kernel more: docs/performance.md.
+  int64_t shared_bytes_min = 192 << 20;
+  bool embeddings = false;  // step_hidden() will be called; without it no encoder is taken
 };
 
 enum class WantLogits { kNone, kLast, kAll };
@@ -128,8 +133,9 @@ class Engine {
     std::unique_ptr<PreparedProgram> prepared;  // of placed programs
     uint64_t last_use = 0;
   };
-  // Tokens, sequences, rows, what comes out: a program depends on nothing else of a step.
-  using Shape = std::tuple<int64_t, int64_t, int64_t, Output>;
+  // Tokens, sequences, rows, what comes out, whether sequences share pages: a program depends on
+  // nothing else of a step.
+  using Shape = std::tuple<int64_t, int64_t, int64_t, Output, bool>;
   // A step that has been run; of `rows` rows its output can be downloaded.
   struct Done {
     const StepProgram* program;
@@ -152,6 +158,7 @@ class Engine {
   void write_reach(std::span<const StepItem> items);
   Shape padded(const Shape& shape) const;
   Shape fill_inputs(std::span<const StepItem> items, Output output);
+  bool find_shared(std::span<const StepItem> items);
   void fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences);
   int64_t num_best() const;
   int64_t max_sequence_rows() const { return options_.max_sequences + (pads_ ? 1 : 0); }
@@ -175,6 +182,9 @@ class Engine {
   Buffer inputs_;
   Buffer scratch_;
   std::vector<std::byte> staging_;  // the host's copy of inputs_
+  SharedPages shared_;              // of the step that is being made
+  std::vector<std::span<const PageId>> whole_pages_;
+  std::vector<int32_t> first_tokens_;  // of each item, in the batch
   std::map<Shape, StepProgram> programs_;
   uint64_t num_runs_ = 0;
   std::vector<float> logits_, hidden_;

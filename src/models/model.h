@@ -60,7 +60,8 @@ struct StepInputs {
   // Of encoders: for each token, [T] I32, the last position of its sequence, and the first and last
   // within ModelInfo::reach.
   TensorView seq_last = {}, near_first = {}, near_last = {};
-  int64_t context = 0;  // positions a sequence may have in this engine
+  TensorView shared = {};  // [S, 3] I32 or empty, see Attention
+  int64_t context = 0;     // positions a sequence may have in this engine
 };
 
 struct KvLayer {

@@ -33,7 +33,12 @@ struct Attention {
   TensorView sinks = {};   // [heads] F32 logits that take part in the softmax only, or empty
   TensorView slopes = {};  // [heads] F32: adds slope * (key's position - own) (ALiBi), or empty
   TensorView oldest = {};  // [tokens] I32 in 0..positions[t], ascending in a sequence, or empty
-  TensorView out;          // [tokens, heads, v_dim] F32, contiguous
+  // [sequences, 3] I32, or empty: a sequence's group, which is sequences [first, end) of the batch,
+  // and how many pages their rows of the table begin with in common; those lie before each one's
+  // first token. 0 pages: no group. A hint, that such pages can be read once for all, where each
+  // sequence has one token and there is no window: results change by rounding at most.
+  TensorView shared = {};
+  TensorView out;  // [tokens, heads, v_dim] F32, contiguous
   float scale = 1.0f;
   float soft_cap = 0.0f;  // > 0: s -> soft_cap * tanh(s / soft_cap)
   int64_t window = 0;     // > 0: sliding window, in positions
@@ -42,6 +47,7 @@ struct Attention {
   void visit(F&& f) {
     f(q, false), f(k_cache, false), f(v_cache, false), f(positions, false), f(seq_start, false);
     f(page_table, false), f(sinks, false), f(slopes, false), f(oldest, false);
+    f(shared, false);
     f(out, true);
   }
 };

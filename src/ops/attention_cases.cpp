@@ -14,6 +14,11 @@ struct Run {
   int32_t cached, tokens;
 };
 
+// Runs [first, end) whose tables of pages begin with the same pages.
+struct Group {
+  int32_t first, end, pages;
+};
+
 struct Setup {
   std::vector<Run> runs = {};
   int64_t heads = 4, kv_heads = 2, k_dim = 64, v_dim = 64;
@@ -24,10 +29,19 @@ struct Setup {
   bool sinks = false, slopes = false;
   int64_t q_gap = 0;            // bytes between the tokens of q
   bool values_in_keys = false;  // the first v_dim columns of them
+  std::vector<Group> groups = {};
+  bool tells_groups = true;  // the op
 };
 
 int32_t pages_of(const Run& run) {
   return (run.cached + run.tokens + kPageTokens - 1) / kPageTokens;
+}
+
+Group group_of(const Setup& s, int32_t run) {
+  for (const Group& group : s.groups) {
+    if (run >= group.first && run < group.end) return group;
+  }
+  return {run, run + 1, 0};
 }
 
 OpCase make_attention(const Setup& s) {
@@ -38,12 +52,16 @@ OpCase make_attention(const Setup& s) {
     num_pages += pages_of(run);
     max_pages = std::max(max_pages, pages_of(run));
   }
+  for (const Group& group : s.groups) num_pages -= (group.end - group.first - 1) * group.pages;
   num_pages = std::max(num_pages, 1);
   // Pages lie anywhere; entries past a sequence's end name none.
   const std::vector<int32_t> pages = b.distinct(num_pages, num_pages);
-  std::vector<int32_t> positions, oldest, seq_start = {0}, page_table;
+  std::vector<int32_t> positions, oldest, seq_start = {0}, page_table, shared;
   size_t next_page = 0;
-  for (const Run& run : s.runs) {
+  for (size_t i = 0; i < s.runs.size(); ++i) {
+    const Run& run = s.runs[i];
+    const Group group = group_of(s, static_cast<int32_t>(i));
+    shared.insert(shared.end(), {group.first, group.end, group.pages});
     for (int32_t t = 0; t < run.tokens; ++t) {
       const int32_t own = run.cached + t, last = run.cached + run.tokens - 1;
       positions.push_back(s.reach < 0 ? own : std::min(own + s.reach, last));
@@ -51,7 +69,10 @@ OpCase make_attention(const Setup& s) {
     }
     seq_start.push_back(seq_start.back() + run.tokens);
     for (int32_t p = 0; p < max_pages; ++p) {
-      page_table.push_back(p < pages_of(run) ? pages[next_page++] : -1);
+      const bool is_shared = p<group.pages&& static_cast<int32_t>(i)> group.first;
+      page_table.push_back(is_shared ? page_table[static_cast<size_t>(group.first * max_pages + p)]
+                           : p < pages_of(run) ? pages[next_page++]
+                                               : -1);
     }
   }
   const auto num_sequences = static_cast<int64_t>(s.runs.size());
@@ -75,7 +96,71 @@ OpCase make_attention(const Setup& s) {
   if (s.sinks) op.sinks = b.floats({s.heads});
   if (s.reach >= 0) op.oldest = b.ints(oldest);
   if (s.slopes) op.slopes = b.floats({s.heads}, {}, 0.1f);
+  if (!s.groups.empty() && s.tells_groups) op.shared = b.ints(shared, num_sequences, 3);
   return b.finish(op);
+}
+
+// A token each of sequences that begin with the same pages.
+template <typename Add>
+void add_shared_check_cases(Add&& add) {
+  // Groups of different sizes, sequences of none between them. A sequence's own pages: the one that
+  // its token is the first of, many, some.
+  std::vector<Run> runs;
+  for (const int32_t cached :
+       {256, 256 + 31, 700, 256, 300, 1600, 1601, 40, 32, 4000, 64, 67, 900}) {
+    runs.push_back({cached, 1});
+  }
+  const std::vector<Group> groups = {{0, 5, 8}, {5, 7, 50}, {10, 13, 2}};
+  for (const KvType& kv : kv_types()) {
+    const std::string name = find_block_format(kv.dtype)->name;
+    const auto with = [&](int64_t heads, int64_t kv_heads, int64_t dim) {
+      return Setup{.runs = runs,
+                   .heads = heads,
+                   .kv_heads = kv_heads,
+                   .k_dim = dim,
+                   .v_dim = dim,
+                   .cache = kv.dtype,
+                   .groups = groups};
+    };
+    for (const int64_t dim : {int64_t{64}, int64_t{128}}) {
+      const std::string size = ", head size " + std::to_string(dim);
+      add(name + " shared pages, 4 heads for one" + size, with(8, 2, dim));
+      add(name + " shared pages, 16 heads for one" + size, with(16, 1, dim));
+    }
+    add(name + " shared pages, a head for each", with(3, 3, 128));
+    Setup altered = with(14, 2, 64);
+    altered.soft_cap = 30.0f;
+    altered.sinks = true;
+    altered.q_gap = 256;
+    add(name + " shared pages, cap and sinks, strided q", altered);
+    // More rows than a tile has, and a long way to go.
+    add(name + " shared pages of 70 sequences", {.runs = std::vector<Run>(70, Run{40 * 32 + 45, 1}),
+                                                 .heads = 4,
+                                                 .kv_heads = 1,
+                                                 .k_dim = 128,
+                                                 .v_dim = 128,
+                                                 .cache = kv.dtype,
+                                                 .groups = {{0, 70, 41}}});
+  }
+  Setup windowed{.runs = runs, .groups = groups};
+  windowed.window = 100;
+  add("shared pages and a window", windowed);
+  add("shared pages, head size 256",
+      {.runs = runs, .heads = 8, .k_dim = 256, .v_dim = 256, .groups = groups});
+  add("shared pages of 300 sequences", {.runs = std::vector<Run>(300, Run{130, 1}),
+                                        .heads = 2,
+                                        .kv_heads = 1,
+                                        .groups = {{0, 100, 4}, {100, 290, 3}}});
+  add("shared pages of many pairs",
+      {.runs = std::vector<Run>(128, Run{100, 1}), .heads = 2, .kv_heads = 1, .groups = [] {
+         std::vector<Group> pairs;
+         for (int32_t i = 0; i < 128; i += 2) {
+           pairs.push_back({i, i + 2, 1 + i % 3});
+         }
+         return pairs;
+       }()});
+  add("shared pages, a long way and a long one's own",
+      {.runs = {{9000, 1}, {14000, 1}}, .kv_heads = 1, .groups = {{0, 2, 200}}});
 }
 
 }  // namespace
@@ -84,6 +169,7 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
   const auto add = [&rows](const std::string& name, const Setup& setup) {
     rows.push_back({"attention", name, [setup] { return make_attention(setup); }});
   };
+  add_shared_check_cases(add);
   for (const KvType& kv : kv_types()) {
     const DType cache = kv.dtype;
     const std::string name = find_block_format(cache)->name;
@@ -255,6 +341,11 @@ void attention_bench_cases(std::vector<CaseRow>& rows) {
       flops += 2.0 * (run.cached + (run.tokens + 1) / 2.0) * run.tokens *
                static_cast<double>(s.heads) * dims;
     }
+    for (const Group& group : s.groups) {
+      bytes -= static_cast<double>(group.end - group.first - 1) * group.pages * kPageTokens *
+               static_cast<double>(s.kv_heads) * static_cast<double>(s.k_dim + s.v_dim) *
+               format.block_bytes / format.block_elements;
+    }
     rows.push_back({"attention", name, [s] { return make_attention(s); }, bytes, flops});
   };
   const Setup llama_8b{.heads = 32, .kv_heads = 8, .k_dim = 128, .v_dim = 128};
@@ -277,6 +368,23 @@ void attention_bench_cases(std::vector<CaseRow>& rows) {
     add(name + " 1B prefill 512 at 8192", with(llama_1b, {{7680, 512}}, cache));
     add(name + " decode of 8 at 1024", with(llama_8b, std::vector<Run>(8, Run{1023, 1}), cache));
     add(name + " decode of 128 at 512", with(llama_8b, std::vector<Run>(128, Run{511, 1}), cache));
+  }
+  // One system prompt for many; and as where the op is not told so.
+  for (const auto& [kv_name, cache] : kv_types()) {
+    if (cache == DType::kF32) continue;
+    for (const auto& [sequences, tokens] :
+         {std::pair{8, 2000}, {32, 2000}, {32, 8000}, {128, 2000}, {128, 8000}}) {
+      if (cache != DType::kF16 && (sequences != 32 || tokens != 8000)) continue;
+      Setup s = with(llama_8b,
+                     std::vector<Run>(static_cast<size_t>(sequences), Run{tokens + 199, 1}), cache);
+      s.groups = {{0, sequences, tokens / static_cast<int32_t>(kPageTokens)}};
+      const std::string name = std::string(find_block_format(cache)->name) + " " +
+                               std::to_string(sequences) + " share " + std::to_string(tokens) +
+                               " of " + std::to_string(tokens + 200);
+      add(name, s);
+      s.tells_groups = false;
+      add(name + ", untold", s);
+    }
   }
   const Setup latent{
       .heads = 128, .kv_heads = 1, .k_dim = 576, .v_dim = 512, .values_in_keys = true};

@@ -47,6 +47,10 @@ class Backend {
   };
   virtual Result<Memory> memory() const;
 
+  // Whether attention reads pages that sequences have in common once for all of them
+  // (Attention::shared): an engine then puts such sequences side by side and says which they are.
+  virtual bool reads_shared_pages_once() const { return false; }
+
   // Whether ops take memory of their own the first time they run at a size: an engine runs its
   // largest steps once before it serves, so that what cannot be had is found out then.
   virtual bool grows_when_run() const { return false; }

@@ -17,6 +17,7 @@ class BackendWrapper : public Backend {
   std::string name() const override { return inner_->name(); }
   bool is_host() const override { return inner_->is_host(); }
   bool runs_ahead() const override { return inner_->runs_ahead(); }
+  bool reads_shared_pages_once() const override { return inner_->reads_shared_pages_once(); }
   bool grows_when_run() const override { return inner_->grows_when_run(); }
   Result<Memory> memory() const override { return inner_->memory(); }
   Result<Buffer> allocate(size_t size_bytes) override { return inner_->allocate(size_bytes); }

@@ -244,6 +244,11 @@ Status check(const Attention& op) {
                              op.oldest.dim(0) != op.q.dim(0) || op.window > 0)) {
     return wrong("attention", "oldest", op.oldest);
   }
+  if (!op.shared.empty() && (op.shared.dtype != DType::kI32 || op.shared.rank != 2 ||
+                             op.shared.dim(0) != op.page_table.dim(0) || op.shared.dim(1) != 3 ||
+                             !op.shared.is_contiguous())) {
+    return wrong("attention", "shared", op.shared);
+  }
   if (!is_f32(op.out, 3) || op.out.dim(0) != op.q.dim(0) || op.out.dim(1) != op.q.dim(1) ||
       op.out.dim(2) != op.v_cache.dim(3) || !op.out.is_contiguous()) {
     return wrong("attention", "out", op.out);

@@ -32,6 +32,7 @@ struct AttentionArgs {
   const float* sinks;                                    // [heads] or null
   const float* slopes;                                   // [heads] or null
   const int32_t* oldest;                                 // [tokens] or null
+  const int32_t* shared;                                 // [sequences, 3] or null
   float* out;                                            // [tokens, heads, v_dim]
   int64_t q_token_stride, q_head_stride;                 // bytes
   int64_t k_page_stride, k_head_stride, k_token_stride;  // bytes
@@ -40,6 +41,7 @@ struct AttentionArgs {
   int num_sequences, heads, kv_heads, heads_per_kv, k_dim, v_dim;
   DType cache_type;
   float scale, soft_cap;
+  int first_sequence = 0;  // of the batch, where these are some of its sequences
   // Where set, the output goes here instead, as the next product's x: [tokens, out16_stride].
   __nv_bfloat16* out16 = nullptr;
   int64_t out16_stride = 0;  // elements
@@ -55,6 +57,7 @@ struct AttentionArgs {
         sinks(op.sinks.empty() ? nullptr : op.sinks.as<const float>()),
         slopes(op.slopes.empty() ? nullptr : op.slopes.as<const float>()),
         oldest(op.oldest.empty() ? nullptr : op.oldest.as<const int32_t>()),
+        shared(op.shared.empty() ? nullptr : op.shared.as<const int32_t>()),
         out(op.out.as<float>()),
         q_token_stride(op.q.stride[0]),
         q_head_stride(op.q.stride[1]),

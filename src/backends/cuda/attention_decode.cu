@@ -6,7 +6,8 @@
 // rows are positions, or elements of values, and whose 8 columns are query heads that share the KV
 // head. Where a KV head of a sequence is shared by several blocks, the last that finishes merges
 // their results in a fixed order. Bytes moved: every key and value once. Limited by memory
-// bandwidth.
+// bandwidth. Pages that sequences have in common are read once for all of them by another kernel
+// (attention_shared.cuh), whose shares are merged with the others.
 #include <cuda_fp16.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include "backends/cuda/async.cuh"
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/attention_line.cuh"
+#include "backends/cuda/attention_shared.cuh"
 #include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
@@ -293,13 +295,13 @@ __device__ void write_state(const AttentionArgs& a, const State<kDim, kTiles>& s
 
 // Block (h, i) takes part i of the line, of KV head h. The heads' blocks keep step, so that what
 // they read of a page at a time lies together.
-template <int kDim, int kTiles, typename Fetch>
+template <int kDim, int kTiles, bool kShared, typename Fetch>
 __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partials& partials,
+                                            const SharedPartials& shared_partials,
                                             const typename Fetch::Maps& maps) {
   using R = Ring<kDim, Fetch>;
   constexpr int kShare = kDim + 2, kWarps = R::kWarps;
   extern __shared__ std::byte shared[];
-  __shared__ bool is_last;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   std::byte* const stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
   std::byte* const ring = stages + warp * R::kWarpBytes;
@@ -307,19 +309,27 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
   int* const ends = reinterpret_cast<int*>(rows + kWarps * a.heads_per_kv * kShare);
   may_start_next();
   Fetch pages(maps, warp, lane);
-  wait_for_inputs();
-  const auto [share, each] = cut_line(a, ends, warp, lane);
+  // What there is to wait for has let this kernel start (attention_shared.cuh).
+  if constexpr (!kShared) wait_for_inputs();
+  const LineCut cut = cut_line<kShared>(a, ends, warp, lane);
+  const auto [share, each] = cut;
   const int num_sequences = a.num_sequences, kv_head = static_cast<int>(blockIdx.x);
   const int part = static_cast<int>(blockIdx.y);
   int begin = part * share, end = ends[num_sequences - 1];
   if (each > 0) {
     const int sequence = part / each;
-    if (sequence >= num_sequences) return;
+    if (sequence >= num_sequences) {
+      wait_for_inputs();
+      return;
+    }
     begin = (sequence > 0 ? ends[sequence - 1] : 0) + part % each * share;
     end = ends[sequence];
   }
   end = min(begin + share, end);
-  if (begin >= end) return;
+  if (begin >= end) {
+    wait_for_inputs();
+    return;
+  }
 
   // What comes next from memory; the page's number is asked for one turn ahead.
   Place place(ends, num_sequences, begin), ahead = place;
@@ -328,9 +338,8 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
   const auto find_number = [&] {
     if (fetch_at >= end) return;
     while (fetch_at >= ahead.end) ahead.next(ends, num_sequences);
-    const int first_page =
-        a.window > 0 ? first_position(a, a.positions[ahead.sequence]) / kPage : 0;
-    fetch_number = a.page_table[ahead.sequence * a.max_pages + first_page + fetch_at - ahead.begin];
+    fetch_number = a.page_table[ahead.sequence * a.max_pages +
+                                first_page<kShared>(a, ahead.sequence) + fetch_at - ahead.begin];
   };
   const auto fetch = [&](int s) {
     if (fetch_at >= end) {
@@ -346,9 +355,13 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
   for (int s = 0; s < R::kStages; ++s) fetch(s);
 
   int at = begin + warp, stage = 0;
+  GivenShares<kShared> given;
   for (; place.begin < end; place.next(ends, num_sequences)) {
     const int64_t token = place.sequence;  // one token a sequence
+    // Asked for ahead, except by the first, which may have something to do before they are there.
+    if (kShared && given.sequence >= 0) given.find(a, shared_partials, place.sequence);
     const int last = a.positions[token], first = first_position(a, last);
+    const int page_begin = kShared ? first_page<kShared>(a, place.sequence) : first / kPage;
     uint32_t q[kTiles][kDim / 16][2];
     load_queries<kDim, kTiles>(a, token, kv_head, lane, q);
     State<kDim, kTiles> state;
@@ -359,7 +372,7 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
       const uint32_t page = shared_address(ring + stage * R::kStageBytes);
       float scores[kTiles][2][4];
       page_scores<kDim, kTiles>(q, page, lane, scores);
-      fold_page<kDim, kTiles>(a, state, scores, (first / kPage + at - place.begin) * kPage, first,
+      fold_page<kDim, kTiles>(a, state, scores, (page_begin + at - place.begin) * kPage, first,
                               last, page + Page<kDim>::kBytes, lane);
       __syncwarp();
       fetch(stage);
@@ -369,87 +382,51 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
     __syncthreads();  // the rows of the sequence before have been read
     write_state<kDim, kTiles>(a, state, lane, rows + warp * a.heads_per_kv * kShare);
     __syncthreads();
-    const bool begins = place.begin >= begin, alone = begins && place.end <= end;
-    __nv_bfloat16* const out16 = a.out16 == nullptr ? nullptr : a.out16 + token * a.out16_stride;
-    const auto share_of = [&](int block, bool is_first) {
-      return partials.values + (2 * (block * static_cast<int>(gridDim.x) + kv_head) + is_first) *
-                                   a.heads_per_kv * kShare;
-    };
-    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
-      const int head = kv_head * a.heads_per_kv + row;
-      float* out = alone ? a.out + (token * a.heads + head) * kDim
-                         : share_of(static_cast<int>(blockIdx.y), begins) + row * kShare;
-      const auto load = [&](int w, int i) { return rows[(w * a.heads_per_kv + row) * kShare + i]; };
-      merge_rows<kDim>(a, load, kWarps, head, out, alone, out16);
-    }
-    if (alone) continue;
-    const int first_block = each > 0 ? place.sequence * each : place.begin / share;
-    const int shares = each > 0 ? (place.end - place.begin + share - 1) / share
-                                : (place.end - 1) / share - first_block + 1;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      int* const counter = partials.counters + place.sequence * a.kv_heads + kv_head;
-      is_last = atomicAdd(counter, 1) == shares - 1;
-      if (is_last) *counter = 0;
-      __threadfence();
-    }
-    __syncthreads();
-    if (!is_last) continue;
-    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
-      const int head = kv_head * a.heads_per_kv + row;
-      const auto load = [&](int s, int i) {
-        return __ldcg(share_of(first_block + s, s == 0) + row * kShare + i);
-      };
-      merge_rows<kDim>(a, load, shares, head, a.out + (token * a.heads + head) * kDim, true, out16);
-    }
+    finish_sequence<kDim, kWarps, kShared>(a, partials, shared_partials, given, place, cut, begin,
+                                           end, kv_head, warp, rows);
   }
 }
 
-template <int kDim, int kTiles, typename Fetch>
+template <int kDim, int kTiles, bool kShared, typename Fetch>
 __global__ void __launch_bounds__(Ring<kDim, Fetch>::kThreads)
-    decode(const AttentionArgs a, const Partials partials,
+    decode(const AttentionArgs a, const Partials partials, const SharedPartials shared_partials,
            const __grid_constant__ typename Fetch::Maps maps) {
-  if constexpr (Fetch::kHere) attend_line<kDim, kTiles, Fetch>(a, partials, maps);
+  if constexpr (Fetch::kHere) {
+    attend_line<kDim, kTiles, kShared, Fetch>(a, partials, shared_partials, maps);
+  }
 }
 
-template <int kDim, int kTiles, typename Fetch>
+template <int kDim, int kTiles, bool kShared, typename Fetch>
 Status launch_tiles(Context& context, const AttentionArgs& args, const typename Fetch::Maps& maps) {
   using R = Ring<kDim, Fetch>;
-  const auto kernel = decode<kDim, kTiles, Fetch>;
+  const auto kernel = decode<kDim, kTiles, kShared, Fetch>;
   static const cudaError_t configured = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, context.shared_max - 512);
   TRY(check(configured, "attention: shared memory"));
-  // Of a KV head, no more blocks than can have work.
-  const int64_t useful =
-      int64_t{args.num_sequences} * ((args.max_pages + kPagesMin - 1) / kPagesMin);
-  const int parts =
-      static_cast<int>(std::clamp<int64_t>(context.num_sms / args.kv_heads, 1, useful));
-  const size_t floats =
-      static_cast<size_t>(2 * parts * args.kv_heads * args.heads_per_kv * (kDim + 2));
-  const Partials partials{
-      .values = reinterpret_cast<float*>(TRY(context.partials.get(floats * sizeof(float)))),
-      .counters = reinterpret_cast<int*>(context.counters)};
+  const DecodeLaunch launch(context, args);
+  std::byte* const memory = TRY(context.partials.get(launch.bytes));
+  const Partials partials{.values = reinterpret_cast<float*>(memory),
+                          .counters = reinterpret_cast<int*>(context.counters)};
   for (int first = 0; first < args.num_sequences; first += kSequences) {
-    AttentionArgs part = args;
-    part.num_sequences = std::min(kSequences, args.num_sequences - first);
-    part.positions += first;
-    part.page_table += first * args.max_pages;
-    part.q += first * args.q_token_stride;
-    part.out += int64_t{first} * args.heads * args.v_dim;
-    if (part.out16 != nullptr) part.out16 += first * args.out16_stride;
-    const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(parts));
+    const AttentionArgs part =
+        some_sequences(args, first, std::min(kSequences, args.num_sequences - first));
+    SharedPartials shared_partials;
+    if constexpr (kShared) {
+      shared_partials = launch.shared_partials(memory);
+      TRY(attend_shared(context, part, shared_partials, launch.shared_parts));
+    }
+    const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(launch.parts));
     TRY(cuda::launch("attention", kernel, grid, R::kThreads,
                      R::shared_bytes(part.heads_per_kv, part.num_sequences), context.stream, part,
-                     partials, maps));
+                     partials, shared_partials, maps));
   }
   return {};
 }
 
-template <int kDim, typename Fetch>
+template <int kDim, typename Fetch, bool kShared = false>
 Status launch_with(Context& context, const AttentionArgs& args, const typename Fetch::Maps& maps) {
-  return args.heads_per_kv <= kHeads ? launch_tiles<kDim, 1, Fetch>(context, args, maps)
-                                     : launch_tiles<kDim, 2, Fetch>(context, args, maps);
+  return args.heads_per_kv <= kHeads ? launch_tiles<kDim, 1, kShared, Fetch>(context, args, maps)
+                                     : launch_tiles<kDim, 2, kShared, Fetch>(context, args, maps);
 }
 
 template <int kDim>
@@ -462,6 +439,11 @@ Status launch(Context& context, const AttentionArgs& args) {
   };
   const typename EngineFetch<kDim>::Maps maps{.k = TRY(map(args.k_cache, args.k_page_stride)),
                                               .v = TRY(map(args.v_cache, args.v_page_stride))};
+  if constexpr (kDim <= kSharedDimMax) {
+    if (args.shared != nullptr && can_share_pages(context, args)) {
+      return launch_with<kDim, EngineFetch<kDim>, true>(context, args, maps);
+    }
+  }
   return launch_with<kDim, EngineFetch<kDim>>(context, args, maps);
 }
 

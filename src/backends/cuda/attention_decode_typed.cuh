@@ -9,6 +9,7 @@
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/attention_line.cuh"
 #include "backends/cuda/attention_pages.cuh"
+#include "backends/cuda/attention_shared.cuh"
 #include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
@@ -171,14 +172,14 @@ __device__ void write_state(const AttentionArgs& a, const State<kDim, kTiles>& s
 
 // Block (h, i) takes part i of the line, of KV head h. The heads' blocks keep step, so that what
 // they read of a page at a time lies together.
-template <CacheType kType, int kDim, int kTiles>
+template <CacheType kType, int kDim, int kTiles, bool kShared>
 __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partials& partials,
+                                            const SharedPartials& shared_partials,
                                             const CUtensorMap& k_map, const CUtensorMap& v_map) {
   using R = Ring<kType, kDim>;
   constexpr int kShare = kDim + 2, kWarps = R::kWarps;
   extern __shared__ std::byte shared[];
   __shared__ uint64_t barriers[kWarps][R::kStages];
-  __shared__ bool is_last;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   std::byte* const stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
   std::byte* const ring = stages + warp * R::kWarpBytes;
@@ -194,19 +195,27 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
     for (int s = 0; s < R::kStages; ++s) barrier_init(&barriers[warp][s], 1);
     fence_barrier_init();
   }
-  wait_for_inputs();
-  const auto [share, each] = cut_line(a, ends, warp, lane);
+  // What there is to wait for has let this kernel start (attention_shared.cuh).
+  if constexpr (!kShared) wait_for_inputs();
+  const LineCut cut = cut_line<kShared>(a, ends, warp, lane);
+  const auto [share, each] = cut;
   const int num_sequences = a.num_sequences, kv_head = static_cast<int>(blockIdx.x);
   const int part = static_cast<int>(blockIdx.y);
   int begin = part * share, end = ends[num_sequences - 1];
   if (each > 0) {
     const int sequence = part / each;
-    if (sequence >= num_sequences) return;
+    if (sequence >= num_sequences) {
+      wait_for_inputs();
+      return;
+    }
     begin = (sequence > 0 ? ends[sequence - 1] : 0) + part % each * share;
     end = ends[sequence];
   }
   end = min(begin + share, end);
-  if (begin >= end) return;
+  if (begin >= end) {
+    wait_for_inputs();
+    return;
+  }
 
   // What comes next from memory; the page's number is asked for one turn ahead.
   Place place(ends, num_sequences, begin), ahead = place;
@@ -215,9 +224,8 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
   const auto find_number = [&] {
     if (fetch_at >= end) return;
     while (fetch_at >= ahead.end) ahead.next(ends, num_sequences);
-    const int first_page =
-        a.window > 0 ? first_position(a, a.positions[ahead.sequence]) / kPage : 0;
-    fetch_number = a.page_table[ahead.sequence * a.max_pages + first_page + fetch_at - ahead.begin];
+    fetch_number = a.page_table[ahead.sequence * a.max_pages +
+                                first_page<kShared>(a, ahead.sequence) + fetch_at - ahead.begin];
   };
   const auto fetch = [&](int s) {
     if (fetch_at >= end) return;
@@ -234,9 +242,13 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
 
   int at = begin + warp, stage = 0;
   uint32_t parity = 0;
+  GivenShares<kShared> given;
   for (; place.begin < end; place.next(ends, num_sequences)) {
     const int64_t token = place.sequence;  // one token a sequence
+    // Asked for ahead, except by the first, which may have something to do before they are there.
+    if (kShared && given.sequence >= 0) given.find(a, shared_partials, place.sequence);
     const int last = a.positions[token], first = first_position(a, last);
+    const int page_begin = kShared ? first_page<kShared>(a, place.sequence) : first / kPage;
     uint32_t q[kTiles][kDim / 16][2];
     load_queries<kType, kDim, kTiles>(a, token, kv_head, lane, q);
     State<kDim, kTiles> state;
@@ -247,7 +259,7 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
       const uint32_t page = shared_address(ring + stage * R::kStageBytes);
       float scores[kTiles][2][4] = {};
       R::Page::add_scores(q, page, lane, scores);
-      fold_page<kType>(a, state, scores, (first / kPage + at - place.begin) * kPage, first, last,
+      fold_page<kType>(a, state, scores, (page_begin + at - place.begin) * kPage, first, last,
                        page + R::kPageBytes, lane);
       __syncwarp();
       fetch(stage);
@@ -260,56 +272,26 @@ __device__ __forceinline__ void attend_line(const AttentionArgs& a, const Partia
     __syncthreads();  // the rows of the sequence before have been read
     write_state<kType>(a, state, lane, rows + warp * a.heads_per_kv * kShare);
     __syncthreads();
-    const bool begins = place.begin >= begin, alone = begins && place.end <= end;
-    __nv_bfloat16* const out16 = a.out16 == nullptr ? nullptr : a.out16 + token * a.out16_stride;
-    const auto share_of = [&](int block, bool is_first) {
-      return partials.values + (2 * (block * static_cast<int>(gridDim.x) + kv_head) + is_first) *
-                                   a.heads_per_kv * kShare;
-    };
-    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
-      const int head = kv_head * a.heads_per_kv + row;
-      float* out = alone ? a.out + (token * a.heads + head) * kDim
-                         : share_of(static_cast<int>(blockIdx.y), begins) + row * kShare;
-      const auto load = [&](int w, int i) { return rows[(w * a.heads_per_kv + row) * kShare + i]; };
-      merge_rows<kDim>(a, load, kWarps, head, out, alone, out16);
-    }
-    if (alone) continue;
-    const int first_block = each > 0 ? place.sequence * each : place.begin / share;
-    const int shares = each > 0 ? (place.end - place.begin + share - 1) / share
-                                : (place.end - 1) / share - first_block + 1;
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      int* const counter = partials.counters + place.sequence * a.kv_heads + kv_head;
-      is_last = atomicAdd(counter, 1) == shares - 1;
-      if (is_last) *counter = 0;
-      __threadfence();
-    }
-    __syncthreads();
-    if (!is_last) continue;
-    for (int row = warp; row < a.heads_per_kv; row += kWarps) {
-      const int head = kv_head * a.heads_per_kv + row;
-      const auto load = [&](int s, int i) {
-        return __ldcg(share_of(first_block + s, s == 0) + row * kShare + i);
-      };
-      merge_rows<kDim>(a, load, shares, head, a.out + (token * a.heads + head) * kDim, true, out16);
-    }
+    finish_sequence<kDim, kWarps, kShared>(a, partials, shared_partials, given, place, cut, begin,
+                                           end, kv_head, warp, rows);
   }
 }
 
-template <CacheType kType, int kDim, int kTiles>
+template <CacheType kType, int kDim, int kTiles, bool kShared>
 __global__ void __launch_bounds__(Ring<kType, kDim>::kThreads)
-    decode(const AttentionArgs a, const Partials partials,
+    decode(const AttentionArgs a, const Partials partials, const SharedPartials shared_partials,
            const __grid_constant__ CUtensorMap k_map, const __grid_constant__ CUtensorMap v_map) {
-  if constexpr (REALM_WGMMA) attend_line<kType, kDim, kTiles>(a, partials, k_map, v_map);
+  if constexpr (REALM_WGMMA) {
+    attend_line<kType, kDim, kTiles, kShared>(a, partials, shared_partials, k_map, v_map);
+  }
 }
 
-template <CacheType kType, int kDim, int kTiles>
+template <CacheType kType, int kDim, int kTiles, bool kShared>
 Status launch_tiles(Context& context, const AttentionArgs& args) {
   using R = Ring<kType, kDim>;
   using Page = typename R::Page;
   constexpr int kSharedMax = 227 * 1024 - 512;
-  const auto kernel = decode<kType, kDim, kTiles>;
+  const auto kernel = decode<kType, kDim, kTiles, kShared>;
   static const cudaError_t configured =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedMax);
   TRY(check(configured, "attention: shared memory"));
@@ -323,35 +305,39 @@ Status launch_tiles(Context& context, const AttentionArgs& args) {
     k_map = TRY(map(args.k_cache, args.k_page_stride));
     v_map = TRY(map(args.v_cache, args.v_page_stride));
   }
-  // Of a KV head, no more blocks than can have work.
-  const int64_t useful =
-      int64_t{args.num_sequences} * ((args.max_pages + kPagesMin - 1) / kPagesMin);
-  const int parts =
-      static_cast<int>(std::clamp<int64_t>(context.num_sms / args.kv_heads, 1, useful));
-  const size_t floats =
-      static_cast<size_t>(2 * parts * args.kv_heads * args.heads_per_kv * (kDim + 2));
-  const Partials partials{
-      .values = reinterpret_cast<float*>(TRY(context.partials.get(floats * sizeof(float)))),
-      .counters = reinterpret_cast<int*>(context.counters)};
+  const DecodeLaunch launch(context, args);
+  std::byte* const memory = TRY(context.partials.get(launch.bytes));
+  const Partials partials{.values = reinterpret_cast<float*>(memory),
+                          .counters = reinterpret_cast<int*>(context.counters)};
   for (int first = 0; first < args.num_sequences; first += kSequences) {
-    AttentionArgs part = args;
-    part.num_sequences = std::min(kSequences, args.num_sequences - first);
-    part.positions += first;
-    part.page_table += first * args.max_pages;
-    part.q += first * args.q_token_stride;
-    part.out += int64_t{first} * args.heads * args.v_dim;
-    if (part.out16 != nullptr) part.out16 += first * args.out16_stride;
-    const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(parts));
+    const AttentionArgs part =
+        some_sequences(args, first, std::min(kSequences, args.num_sequences - first));
+    SharedPartials shared_partials;
+    if constexpr (kShared) {
+      shared_partials = launch.shared_partials(memory);
+      TRY(attend_shared_of<kType>(context, part, shared_partials, launch.shared_parts));
+    }
+    const dim3 grid(static_cast<unsigned>(args.kv_heads), static_cast<unsigned>(launch.parts));
     TRY(cuda::launch("attention", kernel, grid, R::kThreads, R::shared_bytes(part), context.stream,
-                     part, partials, k_map, v_map));
+                     part, partials, shared_partials, k_map, v_map));
   }
   return {};
 }
 
-template <CacheType kType, int kDim>
+template <CacheType kType, int kDim, bool kShared = false>
 Status launch(Context& context, const AttentionArgs& args) {
-  return args.heads_per_kv <= kHeads ? launch_tiles<kType, kDim, 1>(context, args)
-                                     : launch_tiles<kType, kDim, 2>(context, args);
+  return args.heads_per_kv <= kHeads ? launch_tiles<kType, kDim, 1, kShared>(context, args)
+                                     : launch_tiles<kType, kDim, 2, kShared>(context, args);
+}
+
+template <CacheType kType, int kDim>
+Status launch_shape(Context& context, const AttentionArgs& args) {
+  if constexpr (kDim <= kSharedDimMax) {
+    if (args.shared != nullptr && can_share_pages(context, args)) {
+      return launch<kType, kDim, true>(context, args);
+    }
+  }
+  return launch<kType, kDim>(context, args);
 }
 
 }  // namespace realm::cuda::decode_detail
@@ -360,9 +346,9 @@ namespace realm::cuda {
 
 template <CacheType kType>
 Status attend_decode_of(Context& context, const AttentionArgs& args) {
-  if (args.k_dim == 64) return decode_detail::launch<kType, 64>(context, args);
-  if (args.k_dim == 128) return decode_detail::launch<kType, 128>(context, args);
-  return decode_detail::launch<kType, 256>(context, args);
+  if (args.k_dim == 64) return decode_detail::launch_shape<kType, 64>(context, args);
+  if (args.k_dim == 128) return decode_detail::launch_shape<kType, 128>(context, args);
+  return decode_detail::launch_shape<kType, 256>(context, args);
 }
 
 }  // namespace realm::cuda

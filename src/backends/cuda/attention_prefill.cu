@@ -4,12 +4,14 @@
 // scores start before the values are there. Queries lie in shared memory; scores and sums stay in
 // registers. A tile's scores are asked for before the values of the tile before are multiplied, so
 // that their softmax runs beside that product, and beside the other group's (Dao et al. 2022; Shah
-// et al. 2024). Limited by the matrix units, and by exponentials next to them.
+// et al. 2024). Limited by the matrix units, and by exponentials next to them. The same kernel
+// reads pages that sequences of a decode step have in common (attention_shared.cuh).
 #include <cuda_fp16.h>
 
 #include "backends/cuda/async.cuh"
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/attention_rows.cuh"
+#include "backends/cuda/attention_shared.cuh"
 #include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
@@ -19,7 +21,8 @@
 namespace realm::cuda {
 namespace {
 
-constexpr int kRows = 128, kPositions = 128, kPagesOfTile = kPositions / kPageTokens;
+constexpr int kRows = kSharedRows, kPositions = kSharedPositions;
+constexpr int kPagesOfTile = kPositions / kPageTokens;
 constexpr int kThreads = 384, kStages = 2;
 
 template <int kDim>
@@ -38,14 +41,25 @@ struct Barriers {
   uint64_t full_k[kStages], full_v[kStages], empty_k[kStages], empty_v[kStages];
 };
 
+// Where one is in the ring. A feeder begins with the parity of what was never filled.
+struct RingPlace {
+  int stage = 0;
+  uint32_t parity = 0;
+
+  __device__ void step() {
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
 template <int kDim>
 __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std::byte* stages,
-                     Barriers* barriers, const CUtensorMap* k_map, const CUtensorMap* v_map) {
+                     Barriers* barriers, const CUtensorMap* k_map, const CUtensorMap* v_map,
+                     RingPlace& at) {
   using S = Shape<kDim>;
   const int32_t* pages = a.page_table + work.sequence * a.max_pages;
-  const int last_page = a.positions[work.token + work.tokens - 1] / kPageTokens;
-  int stage = 0;
-  uint32_t parity = 1;
+  const int last_page = work.last / kPageTokens;
   for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
     int rows[kPagesOfTile];
 #pragma unroll
@@ -54,9 +68,9 @@ __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std:
       const int page = pages[min(tile * kPagesOfTile + i, last_page)];
       rows[i] = (page * a.kv_heads + kv_head) * kPageTokens;
     }
-    std::byte* k = stages + stage * S::kStageBytes;
+    std::byte* k = stages + at.stage * S::kStageBytes;
     const auto copy = [&](std::byte* to, const CUtensorMap* map, uint64_t* empty, uint64_t* full) {
-      barrier_wait(empty, parity);
+      barrier_wait(empty, at.parity);
       barrier_expect(full, S::kTileBytes);
       for (int box = 0; box < S::kBoxes; ++box) {
         for (int i = 0; i < kPagesOfTile; ++i) {
@@ -64,12 +78,9 @@ __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std:
         }
       }
     };
-    copy(k, k_map, barriers->empty_k + stage, barriers->full_k + stage);
-    copy(k + S::kTileBytes, v_map, barriers->empty_v + stage, barriers->full_v + stage);
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
+    copy(k, k_map, barriers->empty_k + at.stage, barriers->full_k + at.stage);
+    copy(k + S::kTileBytes, v_map, barriers->empty_v + at.stage, barriers->full_v + at.stage);
+    at.step();
   }
 }
 
@@ -95,35 +106,25 @@ __device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_h
   }
 }
 
-__device__ inline RowState begin_rows(const AttentionArgs& a, const Work& work, int row0,
-                                      int lane) {
+template <bool kShared>
+__device__ RowState begin_rows(const AttentionArgs& a, const Work& work, int row0, int lane) {
   RowState state;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int token = (row0 + lane / 4 + 8 * r) / a.heads_per_kv;
-    state.position[r] = token < work.tokens ? a.positions[work.token + token] : -1;
+    state.position[r] = token >= work.tokens ? -1
+                        : kShared            ? work.last
+                                             : a.positions[work.token + token];
     state.max[r] = kLowest;
     state.sum[r] = 0.0f;
   }
   return state;
 }
 
-// Where a consumer is in the ring.
-struct Place {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ void step() {
-    if (++stage < kStages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-};
-
 // Starts the scores of a tile.
 template <int kDim>
 __device__ void ask_scores(uint32_t queries, const std::byte* stages, Barriers* barriers,
-                           const Place& at, float (&scores)[kPositions / 2]) {
+                           const RingPlace& at, float (&scores)[kPositions / 2]) {
   using S = Shape<kDim>;
   const uint32_t k = shared_address(stages + at.stage * S::kStageBytes);
   barrier_wait(barriers->full_k + at.stage, at.parity);
@@ -143,7 +144,7 @@ __device__ void ask_scores(uint32_t queries, const std::byte* stages, Barriers* 
 
 // Starts adding a tile's values times weights.
 template <int kDim>
-__device__ void add_values(const std::byte* stages, Barriers* barriers, const Place& at,
+__device__ void add_values(const std::byte* stages, Barriers* barriers, const RingPlace& at,
                            const uint32_t (&p)[kPositions / 16][4], float (&out)[kDim / 2]) {
   using S = Shape<kDim>;
   const uint32_t v = shared_address(stages + at.stage * S::kStageBytes + S::kTileBytes);
@@ -169,26 +170,30 @@ __device__ inline void pack_weights(const float (&scores)[kPositions / 2],
   }
 }
 
-template <int kDim, bool kCapped>
+// A warp's rows. With kShared there may have been other work before, and may be after.
+template <int kDim, bool kCapped, bool kShared>
 __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, int row0, int lane,
-                        std::byte* stages, Barriers* barriers) {
+                        std::byte* stages, Barriers* barriers, RingPlace& at,
+                        const SharedPartials& shares) {
   using S = Shape<kDim>;
   std::byte* all_queries = stages + S::kQueries;
-  store_queries<kDim>(a, work, kv_head, row0, lane, all_queries);
-  RowState state = begin_rows(a, work, row0, lane);
-  fence_shared();
   const int group = row0 / 64;
+  if constexpr (kShared) meet(1 + group, 128);  // the queries before are not needed any more
+  store_queries<kDim>(a, work, kv_head, row0, lane, all_queries);
+  RowState state = begin_rows<kShared>(a, work, row0, lane);
+  fence_shared();
   meet(1 + group, 128);
   const uint32_t queries = shared_address(all_queries) + static_cast<uint32_t>(group * 64 * 128);
   // Masks are needed where a tile reaches past this group's first row or before its window.
   const int group_token = group * 64 / a.heads_per_kv;
-  const int first_position = group_token < work.tokens ? a.positions[work.token + group_token] : -1;
-  const int last_position = a.positions[work.token + work.tokens - 1];
+  const int first_position = kShared                     ? work.last
+                             : group_token < work.tokens ? a.positions[work.token + group_token]
+                                                         : -1;
+  const int last_position = work.last;
   float out[kDim / 2], scores[kPositions / 2], shrink[2];
   uint32_t p[kPositions / 16][4];
 #pragma unroll
   for (int i = 0; i < kDim / 2; ++i) out[i] = 0.0f;
-  Place at;
   ask_scores<kDim>(queries, stages, barriers, at, scores);
   wgmma_wait<0>();
   hold(scores);
@@ -210,7 +215,7 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     pack_weights(scores, p);
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) out[i] *= shrink[i % 4 / 2];
-    Place next = at;
+    RingPlace next = at;
     next.step();
     ask_scores<kDim>(queries, stages, barriers, next, scores);
     add_values<kDim>(stages, barriers, at, p, out);
@@ -229,69 +234,93 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
   add_values<kDim>(stages, barriers, at, p, out);
   wgmma_wait<0>();
   hold(out);
-  write_rows<kDim>(a, work, kv_head, row0, lane, state, out);
+  if constexpr (kShared) {
+    if (lane == 0) {
+      if (work.tile_end - work.tile_begin > 1) {
+        barrier_arrive(barriers->empty_v + (at.stage + kStages - 1) % kStages);
+      }
+      barrier_arrive(barriers->empty_v + at.stage);
+    }
+    at.step();
+  }
+  finish_rows<kDim, kShared>(a, work, shares, kv_head, row0, lane, state, out);
 }
 
-template <int kDim, bool kCapped>
-__device__ __forceinline__ void attend_rows(const AttentionArgs& a, const CUtensorMap& k_map,
-                                            const CUtensorMap& v_map) {
+__device__ inline void begin_barriers(Barriers* barriers) {
+  for (int i = 0; i < kStages; ++i) {
+    barrier_init(barriers->full_k + i, 1);
+    barrier_init(barriers->full_v + i, 1);
+    barrier_init(barriers->empty_k + i, 8);
+    barrier_init(barriers->empty_v + i, 8);
+  }
+  fence_barrier_init();
+}
+
+// kShared: of the pages that sequences have in common, into shares.
+template <int kDim, bool kCapped, bool kShared>
+__device__ __forceinline__ void attend_rows(const AttentionArgs& a, const SharedPartials& shares,
+                                            const CUtensorMap& k_map, const CUtensorMap& v_map) {
   using S = Shape<kDim>;
   extern __shared__ std::byte shared[];
-  __shared__ Work shared_work;
   std::byte* stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
   auto* barriers = reinterpret_cast<Barriers*>(stages + S::kBarriers);
-  may_start_next();
-  wait_for_inputs();
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      barrier_init(barriers->full_k + i, 1);
-      barrier_init(barriers->full_v + i, 1);
-      barrier_init(barriers->empty_k + i, 8);
-      barrier_init(barriers->empty_v + i, 8);
-    }
-    fence_barrier_init();
-    shared_work = find_work(a, kRows / a.heads_per_kv, kPositions);
-  }
-  __syncthreads();
-  const Work work = shared_work;
-  if (work.sequence < 0) return;
   // The same in all lanes, which the compiler is to know: descriptors need uniform registers.
   const int warp = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int kv_head = static_cast<int>(blockIdx.y);
-  if (warp < 4) {
-    give_registers<40>();
-    if (threadIdx.x == 0) feed<kDim>(a, work, kv_head, stages, barriers, &k_map, &v_map);
-    return;
-  }
-  take_registers<232>();
-  consume<kDim, kCapped>(a, work, kv_head, 16 * (warp - 4), lane, stages, barriers);
+  start_block<kShared>();
+  if (threadIdx.x == 0) begin_barriers(barriers);
+  for_block<kShared>(a, warp, lane, [&](int kv_head, auto&& for_each_work) {
+    if (warp < 4) {
+      give_registers<40>();
+      RingPlace at{.stage = 0, .parity = 1};
+      if (threadIdx.x == 0) {
+        for_each_work([&](const Work& work) {
+          feed<kDim>(a, work, kv_head, stages, barriers, &k_map, &v_map, at);
+        });
+      }
+      return;
+    }
+    take_registers<232>();
+    RingPlace at;
+    const int row0 = 16 * (warp - 4);
+    for_each_work([&](const Work& work) {
+      consume<kDim, kCapped, kShared>(a, work, kv_head, row0, lane, stages, barriers, at, shares);
+    });
+  });
 }
 
-template <int kDim, bool kCapped>
+template <int kDim, bool kCapped, bool kShared>
 __global__ void __launch_bounds__(kThreads, 1)
-    prefill(const AttentionArgs a, const __grid_constant__ CUtensorMap k_map,
-            const __grid_constant__ CUtensorMap v_map) {
-  if constexpr (REALM_WGMMA) attend_rows<kDim, kCapped>(a, k_map, v_map);
+    prefill(const AttentionArgs a, const SharedPartials shares,
+            const __grid_constant__ CUtensorMap k_map, const __grid_constant__ CUtensorMap v_map) {
+  if constexpr (REALM_WGMMA) attend_rows<kDim, kCapped, kShared>(a, shares, k_map, v_map);
 }
 
-template <int kDim, bool kCapped>
-Status launch(Context& context, const AttentionArgs& a) {
+template <int kDim, bool kCapped, bool kShared>
+Status launch_on(Context& context, const AttentionArgs& a, dim3 grid,
+                 const SharedPartials& shares) {
   using S = Shape<kDim>;
-  static const cudaError_t configured = cudaFuncSetAttribute(
-      prefill<kDim, kCapped>, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes);
+  const auto kernel = prefill<kDim, kCapped, kShared>;
+  static const cudaError_t configured =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes);
   TRY(check(configured, "attention: shared memory"));
   const int64_t rows = a.num_pages * a.kv_heads * kPageTokens;
   const auto map = [&](const std::byte* cache) {
     return map_rows(CU_TENSOR_MAP_DATA_TYPE_FLOAT16, cache, kDim, rows, 2 * kDim, kPageTokens);
   };
   const CUtensorMap k_map = TRY(map(a.k_cache)), v_map = TRY(map(a.v_cache));
-  const int tokens_of_tile = kRows / a.heads_per_kv;
-  // As many tiles as there can be, whatever the sequences' shares.
-  const int64_t tiles = a.num_tokens / tokens_of_tile + a.num_sequences;
-  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(a.kv_heads));
-  return cuda::launch("attention", prefill<kDim, kCapped>, grid, kThreads, S::kSharedBytes,
-                      context.stream, a, k_map, v_map);
+  return cuda::launch("attention", kernel, grid, kThreads, S::kSharedBytes, context.stream, a,
+                      shares, k_map, v_map);
+}
+
+template <bool kShared>
+Status launch(Context& context, const AttentionArgs& a, dim3 grid, const SharedPartials& shares) {
+  if (a.soft_cap > 0.0f) {
+    return a.k_dim == 64 ? launch_on<64, true, kShared>(context, a, grid, shares)
+                         : launch_on<128, true, kShared>(context, a, grid, shares);
+  }
+  return a.k_dim == 64 ? launch_on<64, false, kShared>(context, a, grid, shares)
+                       : launch_on<128, false, kShared>(context, a, grid, shares);
 }
 
 }  // namespace
@@ -305,10 +334,17 @@ bool can_attend_prefill(const AttentionArgs& a) {
 
 Status attend_prefill(Context& context, const AttentionArgs& a) {
   if (!context.has_wgmma) return attend_prefill_mma(context, a);
-  if (a.soft_cap > 0.0f) {
-    return a.k_dim == 64 ? launch<64, true>(context, a) : launch<128, true>(context, a);
-  }
-  return a.k_dim == 64 ? launch<64, false>(context, a) : launch<128, false>(context, a);
+  const int tokens_of_tile = kRows / a.heads_per_kv;
+  // As many tiles as there can be, whatever the sequences' shares.
+  const int64_t tiles = a.num_tokens / tokens_of_tile + a.num_sequences;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(a.kv_heads));
+  return launch<false>(context, a, grid, {});
+}
+
+Status attend_shared(Context& context, const AttentionArgs& a, const SharedPartials& partials,
+                     int parts) {
+  const dim3 grid(static_cast<unsigned>(a.kv_heads), static_cast<unsigned>(parts));
+  return launch<true>(context, a, grid, partials);
 }
 
 }  // namespace realm::cuda

@@ -10,6 +10,7 @@
 #include "backends/cuda/attention.cuh"
 #include "backends/cuda/attention_pages.cuh"
 #include "backends/cuda/attention_rows.cuh"
+#include "backends/cuda/attention_shared.cuh"
 #include "backends/cuda/features.cuh"
 #include "backends/cuda/matmul.cuh"
 #include "backends/cuda/mma.cuh"
@@ -18,8 +19,10 @@
 
 namespace realm::cuda::prefill_detail {
 
-constexpr int kRows = kTypedRows, kPositions = 128, kPagesOfTile = kPositions / kPageTokens;
+constexpr int kRows = kSharedRows, kPositions = kSharedPositions;
+constexpr int kPagesOfTile = kPositions / kPageTokens;
 constexpr int kThreads = 384, kStages = 2;
+static_assert(kRows == kTypedRows);
 
 template <CacheType kType, int kDim>
 struct Shape {
@@ -42,15 +45,27 @@ struct Barriers {
   uint64_t raw[2];
 };
 
+// Where one is in the ring. A feeder begins with the parity of what was never filled.
+struct RingPlace {
+  int stage = 0;
+  uint32_t parity = 0, raw_parity = 0;
+
+  __device__ void step() {
+    raw_parity ^= 1;
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
 // One thread's.
 template <CacheType kType, int kDim>
 __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std::byte* stages,
-                     Barriers* barriers, const CUtensorMap* k_map, const CUtensorMap* v_map) {
+                     Barriers* barriers, const CUtensorMap* k_map, const CUtensorMap* v_map,
+                     RingPlace& at) {
   using S = Shape<kType, kDim>;
   const int32_t* pages = a.page_table + work.sequence * a.max_pages;
-  const int last_page = a.positions[work.token + work.tokens - 1] / kPageTokens;
-  int stage = 0;
-  uint32_t parity = 1;
+  const int last_page = work.last / kPageTokens;
   for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
     int rows[kPagesOfTile];
 #pragma unroll
@@ -59,9 +74,9 @@ __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std:
       const int page = pages[min(tile * kPagesOfTile + i, last_page)];
       rows[i] = (page * a.kv_heads + kv_head) * kPageTokens;
     }
-    std::byte* k = stages + stage * S::kStageBytes;
+    std::byte* k = stages + at.stage * S::kStageBytes;
     const auto copy = [&](std::byte* to, const CUtensorMap* map, uint64_t* empty, uint64_t* full) {
-      barrier_wait(empty, parity);
+      barrier_wait(empty, at.parity);
       barrier_expect(full, S::kTileBytes);
       for (int box = 0; box < S::kBoxes; ++box) {
         for (int i = 0; i < kPagesOfTile; ++i) {
@@ -69,12 +84,9 @@ __device__ void feed(const AttentionArgs& a, const Work& work, int kv_head, std:
         }
       }
     };
-    copy(k, k_map, barriers->empty_k + stage, barriers->full_k + stage);
-    copy(k + S::kTileBytes, v_map, barriers->empty_v + stage, barriers->full_v + stage);
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
+    copy(k, k_map, barriers->empty_k + at.stage, barriers->full_k + at.stage);
+    copy(k + S::kTileBytes, v_map, barriers->empty_v + at.stage, barriers->full_v + at.stage);
+    at.step();
   }
 }
 
@@ -101,12 +113,12 @@ __device__ uint4 widen_eight(const std::byte* row, int d) {
 // The feeding group's 128 threads.
 template <CacheType kType, int kDim>
 __device__ void feed_widened(const AttentionArgs& a, const Work& work, int kv_head,
-                             std::byte* stages, std::byte* raw, Barriers* barriers) {
+                             std::byte* stages, std::byte* raw, Barriers* barriers, RingPlace& at) {
   using S = Shape<kType, kDim>;
   constexpr int kPageBytes = kPageTokens * S::kRowBytes, kPieces = kDim / 8;
   const int thread = static_cast<int>(threadIdx.x);
   const int32_t* pages = a.page_table + work.sequence * a.max_pages;
-  const int last_page = a.positions[work.token + work.tokens - 1] / kPageTokens;
+  const int last_page = work.last / kPageTokens;
   const auto ask = [&](int tile, int v) {
     barrier_expect(&barriers->raw[v], S::kRawBytes);
 #pragma unroll
@@ -123,15 +135,13 @@ __device__ void feed_widened(const AttentionArgs& a, const Work& work, int kv_he
     ask(work.tile_begin, 0);
     ask(work.tile_begin, 1);
   }
-  int stage = 0;
-  uint32_t parity = 1, raw_parity = 0;
   for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
-      barrier_wait(&barriers->raw[v], raw_parity);
-      barrier_wait((v == 0 ? barriers->empty_k : barriers->empty_v) + stage, parity);
+      barrier_wait(&barriers->raw[v], at.raw_parity);
+      barrier_wait((v == 0 ? barriers->empty_k : barriers->empty_v) + at.stage, at.parity);
       const std::byte* from = raw + v * S::kRawBytes;
-      std::byte* const to = stages + stage * S::kStageBytes + v * S::kTileBytes;
+      std::byte* const to = stages + at.stage * S::kStageBytes + v * S::kTileBytes;
 #pragma unroll 4
       for (int i = thread; i < kPositions * kPieces; i += 128) {
         const int row = i / kPieces, piece = i % kPieces;
@@ -141,15 +151,11 @@ __device__ void feed_widened(const AttentionArgs& a, const Work& work, int kv_he
       }
       // Before products read it.
       asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-      barrier_arrive((v == 0 ? barriers->full_k : barriers->full_v) + stage);
+      barrier_arrive((v == 0 ? barriers->full_k : barriers->full_v) + at.stage);
       asm volatile("bar.sync 1, 128;" ::: "memory");  // all have read what comes next is put over
       if (thread == 0 && tile + 1 < work.tile_end) ask(tile + 1, v);
     }
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-    raw_parity ^= 1;
+    at.step();
   }
 }
 
@@ -161,7 +167,7 @@ __device__ uint32_t pack_pair(float low, float high) {
 }
 
 // A warp's 16 rows of queries into shared memory, and then what products need of its 64.
-template <int kDim, bool kBf16>
+template <int kDim, bool kBf16, bool kShared>
 __device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_head, int row0,
                               int lane, std::byte* queries, RowState& state) {
   const int group = a.heads_per_kv;
@@ -170,7 +176,7 @@ __device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_h
   for (int r = 0; r < 2; ++r) {
     const int row = row0 + lane / 4 + 8 * r, token = row / group;
     const bool there = token < work.tokens;
-    state.position[r] = there ? a.positions[work.token + token] : -1;
+    state.position[r] = !there ? -1 : kShared ? work.last : a.positions[work.token + token];
     state.max[r] = kLowest;
     state.sum[r] = 0.0f;
     from[r] = there ? a.q + (work.token + token) * a.q_token_stride +
@@ -195,14 +201,17 @@ __device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_h
   asm volatile("bar.sync %0, 128;" ::"r"(2 + row0 / 64) : "memory");
 }
 
-template <CacheType kType, int kDim, bool kCapped>
+// A warp's rows. With kShared there may have been other work before, and may be after.
+template <CacheType kType, int kDim, bool kCapped, bool kShared>
 __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, int row0, int lane,
-                        const std::byte* stages, std::byte* queries, Barriers* barriers) {
+                        const std::byte* stages, std::byte* queries, Barriers* barriers,
+                        RingPlace& at, const SharedPartials& shares) {
   using S = Shape<kType, kDim>;
   constexpr bool kBf16 = kType == CacheType::kBF16;
   constexpr WgmmaType kWgmma = kBf16 ? WgmmaType::kBf16 : WgmmaType::kF16;
   RowState state;
-  store_queries<kDim, kBf16>(a, work, kv_head, row0, lane, queries, state);
+  if constexpr (kShared) meet(2 + row0 / 64, 128);  // the queries before are not needed any more
+  store_queries<kDim, kBf16, kShared>(a, work, kv_head, row0, lane, queries, state);
   const uint32_t q = shared_address(queries) + static_cast<uint32_t>(row0 / 64 * 64 * 128);
   float out[kDim / 2], scores[kPositions / 2];
 #pragma unroll
@@ -212,13 +221,13 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
   for (int i = 0; i < kPositions / 2; ++i) scores[i] = 0.0f;
   // Masks are needed where a tile reaches past this group's first row or before its window.
   const int group_token = row0 / 64 * 64 / a.heads_per_kv;
-  const int first_position = group_token < work.tokens ? a.positions[work.token + group_token] : -1;
-  const int last_position = a.positions[work.token + work.tokens - 1];
-  int stage = 0;
-  uint32_t parity = 0;
+  const int first_position = kShared                     ? work.last
+                             : group_token < work.tokens ? a.positions[work.token + group_token]
+                                                         : -1;
+  const int last_position = work.last;
   for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
-    const uint32_t k = shared_address(stages + stage * S::kStageBytes);
-    barrier_wait(barriers->full_k + stage, parity);
+    const uint32_t k = shared_address(stages + at.stage * S::kStageBytes);
+    barrier_wait(barriers->full_k + at.stage, at.parity);
     wgmma_fence();
 #pragma unroll
     for (int d = 0; d < kDim / 16; ++d) {
@@ -228,7 +237,7 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     }
     wgmma_commit();
     wgmma_wait<0>();
-    if (lane == 0) barrier_arrive(barriers->empty_k + stage);
+    if (lane == 0) barrier_arrive(barriers->empty_k + at.stage);
     float shrink[2];
     const int begin = tile * kPositions;
     const bool masked = begin + kPositions - 1 > first_position ||
@@ -248,7 +257,7 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     }
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) out[i] *= shrink[i % 4 / 2];
-    barrier_wait(barriers->full_v + stage, parity);
+    barrier_wait(barriers->full_v + at.stage, at.parity);
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < kPositions / 16; ++i) {
@@ -260,26 +269,23 @@ __device__ void consume(const AttentionArgs& a, const Work& work, int kv_head, i
     // Sums that are still on their way at the loop's end, the compiler waits for product by
     // product.
     wgmma_wait<0>();
-    if (lane == 0) barrier_arrive(barriers->empty_v + stage);
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
+    if (lane == 0) barrier_arrive(barriers->empty_v + at.stage);
+    at.step();
   }
-  write_rows<kDim>(a, work, kv_head, row0, lane, state, out);
+  finish_rows<kDim, kShared>(a, work, shares, kv_head, row0, lane, state, out);
 }
 
-template <CacheType kType, int kDim, bool kCapped>
-__device__ __forceinline__ void attend_rows(const AttentionArgs& a, const CUtensorMap& k_map,
-                                            const CUtensorMap& v_map) {
+// kShared: of the pages that sequences have in common, into shares.
+template <CacheType kType, int kDim, bool kCapped, bool kShared>
+__device__ __forceinline__ void attend_rows(const AttentionArgs& a, const SharedPartials& shares,
+                                            const CUtensorMap& k_map, const CUtensorMap& v_map) {
   using S = Shape<kType, kDim>;
   extern __shared__ std::byte shared[];
-  __shared__ Work shared_work;
   std::byte* stages = shared + (1024 - shared_address(shared) % 1024) % 1024;
   std::byte* const queries = stages + kStages * S::kStageBytes;
   auto* barriers = reinterpret_cast<Barriers*>(queries + S::kQueryBytes);
-  may_start_next();
-  wait_for_inputs();
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  start_block<kShared>();
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStages; ++i) {
       barrier_init(barriers->full_k + i, S::kWidens ? 128 : 1);
@@ -290,38 +296,44 @@ __device__ __forceinline__ void attend_rows(const AttentionArgs& a, const CUtens
     barrier_init(&barriers->raw[0], 1);
     barrier_init(&barriers->raw[1], 1);
     fence_barrier_init();
-    shared_work = find_work(a, kRows / a.heads_per_kv, kPositions);
   }
-  __syncthreads();
-  const Work work = shared_work;
-  if (work.sequence < 0) return;
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const int kv_head = static_cast<int>(blockIdx.y);
-  if (warp < 4) {
-    give_registers<40>();
-    if constexpr (S::kWidens) {
-      std::byte* const raw = queries + S::kQueryBytes + S::kBarrierBytes;
-      feed_widened<kType, kDim>(a, work, kv_head, stages, raw, barriers);
-    } else {
-      if (threadIdx.x == 0) feed<kType, kDim>(a, work, kv_head, stages, barriers, &k_map, &v_map);
+  for_block<kShared>(a, warp, lane, [&](int kv_head, auto&& for_each_work) {
+    if (warp < 4) {
+      give_registers<40>();
+      RingPlace at{.stage = 0, .parity = 1};
+      if (!S::kWidens && threadIdx.x != 0) return;
+      for_each_work([&](const Work& work) {
+        if constexpr (S::kWidens) {
+          std::byte* const raw = queries + S::kQueryBytes + S::kBarrierBytes;
+          feed_widened<kType, kDim>(a, work, kv_head, stages, raw, barriers, at);
+        } else {
+          feed<kType, kDim>(a, work, kv_head, stages, barriers, &k_map, &v_map, at);
+        }
+      });
+      return;
     }
-    return;
-  }
-  take_registers<232>();
-  consume<kType, kDim, kCapped>(a, work, kv_head, 16 * (warp - 4), lane, stages, queries, barriers);
+    take_registers<232>();
+    RingPlace at;
+    const int row0 = 16 * (warp - 4);
+    for_each_work([&](const Work& work) {
+      consume<kType, kDim, kCapped, kShared>(a, work, kv_head, row0, lane, stages, queries,
+                                             barriers, at, shares);
+    });
+  });
 }
 
-template <CacheType kType, int kDim, bool kCapped>
+template <CacheType kType, int kDim, bool kCapped, bool kShared>
 __global__ void __launch_bounds__(kThreads, 1)
-    prefill(const AttentionArgs a, const __grid_constant__ CUtensorMap k_map,
-            const __grid_constant__ CUtensorMap v_map) {
-  if constexpr (REALM_WGMMA) attend_rows<kType, kDim, kCapped>(a, k_map, v_map);
+    prefill(const AttentionArgs a, const SharedPartials shares,
+            const __grid_constant__ CUtensorMap k_map, const __grid_constant__ CUtensorMap v_map) {
+  if constexpr (REALM_WGMMA) attend_rows<kType, kDim, kCapped, kShared>(a, shares, k_map, v_map);
 }
 
-template <CacheType kType, int kDim, bool kCapped>
-Status launch(Context& context, const AttentionArgs& a) {
+template <CacheType kType, int kDim, bool kCapped, bool kShared>
+Status launch_on(Context& context, const AttentionArgs& a, dim3 grid,
+                 const SharedPartials& shares) {
   using S = Shape<kType, kDim>;
-  const auto kernel = prefill<kType, kDim, kCapped>;
+  const auto kernel = prefill<kType, kDim, kCapped, kShared>;
   static const cudaError_t configured =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::kSharedBytes);
   TRY(check(configured, "attention: shared memory"));
@@ -334,12 +346,18 @@ Status launch(Context& context, const AttentionArgs& a) {
     k_map = TRY(map(a.k_cache));
     v_map = TRY(map(a.v_cache));
   }
-  const int tokens_of_tile = kRows / a.heads_per_kv;
-  // As many tiles as there can be, whatever the sequences' shares.
-  const int64_t tiles = a.num_tokens / tokens_of_tile + a.num_sequences;
-  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(a.kv_heads));
   return cuda::launch("attention", kernel, grid, kThreads, S::kSharedBytes, context.stream, a,
-                      k_map, v_map);
+                      shares, k_map, v_map);
+}
+
+template <CacheType kType, bool kShared>
+Status launch(Context& context, const AttentionArgs& a, dim3 grid, const SharedPartials& shares) {
+  if (a.soft_cap > 0.0f) {
+    return a.k_dim == 64 ? launch_on<kType, 64, true, kShared>(context, a, grid, shares)
+                         : launch_on<kType, 128, true, kShared>(context, a, grid, shares);
+  }
+  return a.k_dim == 64 ? launch_on<kType, 64, false, kShared>(context, a, grid, shares)
+                       : launch_on<kType, 128, false, kShared>(context, a, grid, shares);
 }
 
 }  // namespace realm::cuda::prefill_detail
@@ -348,13 +366,18 @@ namespace realm::cuda {
 
 template <CacheType kType>
 Status attend_prefill_of(Context& context, const AttentionArgs& a) {
-  using prefill_detail::launch;
-  if (a.soft_cap > 0.0f) {
-    return a.k_dim == 64 ? launch<kType, 64, true>(context, a)
-                         : launch<kType, 128, true>(context, a);
-  }
-  return a.k_dim == 64 ? launch<kType, 64, false>(context, a)
-                       : launch<kType, 128, false>(context, a);
+  const int tokens_of_tile = prefill_detail::kRows / a.heads_per_kv;
+  // As many tiles as there can be, whatever the sequences' shares.
+  const int64_t tiles = a.num_tokens / tokens_of_tile + a.num_sequences;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(a.kv_heads));
+  return prefill_detail::launch<kType, false>(context, a, grid, {});
+}
+
+template <CacheType kType>
+Status attend_shared_of(Context& context, const AttentionArgs& a, const SharedPartials& partials,
+                        int parts) {
+  const dim3 grid(static_cast<unsigned>(a.kv_heads), static_cast<unsigned>(parts));
+  return prefill_detail::launch<kType, true>(context, a, grid, partials);
 }
 
 }  // namespace realm::cuda

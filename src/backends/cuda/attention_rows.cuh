@@ -17,6 +17,9 @@ inline constexpr float kLog2e = 1.4426950408889634f, kLowest = -1e30f;
 struct Work {
   int sequence, token, tokens;  // first token of the batch, and how many
   int tile_begin, tile_end;     // of positions
+  int last;                     // position that is read
+  // Of shared pages: the first part of the line with the same rows, and how many have them.
+  int first_part, num_parts;
 };
 
 // Blocks count tiles of tokens through all sequences, the last ones first: they read the most.
@@ -27,7 +30,7 @@ __device__ inline Work find_work(const AttentionArgs& a, int tokens_of_tile,
     total += (a.seq_start[s + 1] - a.seq_start[s] + tokens_of_tile - 1) / tokens_of_tile;
   }
   int tile = total - 1 - static_cast<int>(blockIdx.x);
-  Work work{-1, 0, 0, 0, 0};
+  Work work{.sequence = -1};
   if (tile < 0) return work;
   for (int s = 0;; ++s) {
     const int begin = a.seq_start[s], count = a.seq_start[s + 1] - begin;
@@ -41,10 +44,11 @@ __device__ inline Work find_work(const AttentionArgs& a, int tokens_of_tile,
     work.tokens = min(tokens_of_tile, count - tile * tokens_of_tile);
     break;
   }
-  const int first = a.positions[work.token], last = a.positions[work.token + work.tokens - 1];
+  const int first = a.positions[work.token];
+  work.last = a.positions[work.token + work.tokens - 1];
   const int reach = a.window > 0 ? max(0, first - static_cast<int>(a.window) + 1) : 0;
   work.tile_begin = reach / positions_of_tile;
-  work.tile_end = last / positions_of_tile + 1;
+  work.tile_end = work.last / positions_of_tile + 1;
   return work;
 }
 

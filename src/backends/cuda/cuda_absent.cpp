@@ -31,6 +31,9 @@ CudaBackend::~CudaBackend() = default;
 std::string CudaBackend::name() const {
   return "cuda";
 }
+bool CudaBackend::reads_shared_pages_once() const {
+  return false;
+}
 Result<Backend::Memory> CudaBackend::memory() const {
   return absent();
 }

@@ -257,6 +257,10 @@ std::string CudaBackend::name() const {
   return "cuda (" + impl_->info.name + ")";
 }
 
+bool CudaBackend::reads_shared_pages_once() const {
+  return impl_->context.has_wgmma && !impl_->context.batch_invariant;
+}
+
 Result<Backend::Memory> CudaBackend::memory() const {
   TRY(impl_->fault);
   Memory memory;

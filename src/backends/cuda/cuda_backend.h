@@ -59,6 +59,7 @@ class CudaBackend final : public Backend {
   std::string name() const override;
   bool runs_ahead() const override { return true; }
   bool grows_when_run() const override { return true; }
+  bool reads_shared_pages_once() const override;
   Result<Memory> memory() const override;
   Result<Buffer> allocate(size_t size_bytes) override;
   Status upload(std::byte* to, std::span<const std::byte> from) override;

@@ -49,6 +49,7 @@ class SplitBackend final : public Backend {
   Result<Memory> memory() const override { return device_->memory(); }
   Result<Buffer> allocate(size_t size_bytes) override;
   Result<Buffer> allocate_cache(size_t size_bytes, int64_t layer) override;
+  bool reads_shared_pages_once() const override { return device_->reads_shared_pages_once(); }
   bool layer_is_on_host(int64_t layer) const override { return layer < options_.host_layers; }
   Status upload(std::byte* to, std::span<const std::byte> from) override;
   Status download(std::span<std::byte> to, const std::byte* from) override;
