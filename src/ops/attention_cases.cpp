@@ -250,22 +250,56 @@ void attention_check_cases(std::vector<CaseRow>& rows) {
   }
   // What a GPU has kernels of its own for: parts of positions, more rows than a tile, sinks over
   // parts.
-  add("latent attention, long and short", {.runs = {{700, 1}, {5, 1}, {300, 40}},
-                                           .heads = 16,
-                                           .kv_heads = 1,
-                                           .k_dim = 576,
-                                           .v_dim = 512,
-                                           .values_in_keys = true});
-  add("head size 96, sinks and slopes far on",
-      {.runs = {{900, 1}, {40, 1}}, .k_dim = 96, .v_dim = 96, .sinks = true, .slopes = true});
-  add("head size 256, window, cap and sinks", {.runs = {{400, 60}, {0, 9}},
+  for (const KvType& kv : kv_types()) {
+    const DType cache = kv.dtype;
+    const std::string name = find_block_format(cache)->name;
+    add(name + " latent attention, long and short", {.runs = {{700, 1}, {5, 1}, {300, 40}},
+                                                     .heads = 16,
+                                                     .kv_heads = 1,
+                                                     .k_dim = 576,
+                                                     .v_dim = 512,
+                                                     .cache = cache,
+                                                     .values_in_keys = true});
+    add(name + " latent attention, one token each", {.runs = {{700, 1}, {5, 1}, {1030, 1}},
+                                                     .heads = 20,
+                                                     .kv_heads = 1,
+                                                     .k_dim = 576,
+                                                     .v_dim = 512,
+                                                     .cache = cache,
+                                                     .values_in_keys = true});
+    add(name + " head size 96, sinks and slopes far on", {.runs = {{900, 1}, {40, 1}},
+                                                          .k_dim = 96,
+                                                          .v_dim = 96,
+                                                          .cache = cache,
+                                                          .sinks = true,
+                                                          .slopes = true});
+    add(name + " head size 96, many tokens",
+        {.runs = {{333, 70}, {0, 40}}, .k_dim = 96, .v_dim = 96, .cache = cache});
+    add(name + " keys of 192, values of 128",
+        {.runs = {{300, 70}, {90, 1}}, .k_dim = 192, .v_dim = 128, .cache = cache});
+    add(name + " head size 256, window, cap and sinks", {.runs = {{400, 60}, {0, 9}},
+                                                         .k_dim = 256,
+                                                         .v_dim = 256,
+                                                         .cache = cache,
+                                                         .soft_cap = 20.0f,
+                                                         .window = 150,
+                                                         .sinks = true});
+    add(name + " head size 256, many tokens", {.runs = {{290, 100}},
+                                               .heads = 2,
+                                               .kv_heads = 1,
                                                .k_dim = 256,
                                                .v_dim = 256,
-                                               .soft_cap = 20.0f,
-                                               .window = 150,
-                                               .sinks = true});
-  add("48 heads for one, one token",
-      {.runs = {{600, 1}}, .heads = 48, .kv_heads = 1, .k_dim = 128, .v_dim = 128});
+                                               .cache = cache});
+    add(name + " 48 heads for one, one token", {.runs = {{600, 1}},
+                                                .heads = 48,
+                                                .kv_heads = 1,
+                                                .k_dim = 128,
+                                                .v_dim = 128,
+                                                .cache = cache});
+    add(name + " slopes, many tokens", {.runs = {{150, 90}}, .cache = cache, .slopes = true});
+    add(name + " both ways, within reach of 40",
+        {.runs = {{0, 150}, {0, 5}}, .heads = 32, .kv_heads = 1, .cache = cache, .reach = 40});
+  }
   // Prompts of several tiles of positions, of the head size that most models have.
   add("head size 128 over many pages",
       {.runs = {{300, 70}, {129, 3}, {0, 200}}, .heads = 8, .k_dim = 128, .v_dim = 128});
@@ -390,18 +424,21 @@ void attention_bench_cases(std::vector<CaseRow>& rows) {
       .heads = 128, .kv_heads = 1, .k_dim = 576, .v_dim = 512, .values_in_keys = true};
   const Setup latent_lite{
       .heads = 16, .kv_heads = 1, .k_dim = 576, .v_dim = 512, .values_in_keys = true};
-  add("latent attention decode at 4096", with(latent, {{4095, 1}}, DType::kF16));
-  add("latent attention of 16 heads, decode at 32768",
-      with(latent_lite, {{32767, 1}}, DType::kF16));
-  add("latent attention decode of 64 at 1024",
-      with(latent, std::vector<Run>(64, Run{1023, 1}), DType::kF16));
-  add("latent attention prefill 512 at 4096", with(latent, {{3584, 512}}, DType::kF16));
-  add("head size 256, prefill 512 at 4096",
-      with({.heads = 16, .kv_heads = 8, .k_dim = 256, .v_dim = 256}, {{3584, 512}}, DType::kF16));
-  add("head size 96, decode at 4096",
-      with({.heads = 32, .kv_heads = 32, .k_dim = 96, .v_dim = 96}, {{4095, 1}}, DType::kF16));
-  add("head size 96, prefill 512 at 4096",
-      with({.heads = 32, .kv_heads = 32, .k_dim = 96, .v_dim = 96}, {{3584, 512}}, DType::kF16));
+  const Setup head_96{.heads = 32, .kv_heads = 32, .k_dim = 96, .v_dim = 96};
+  const Setup head_256{.heads = 16, .kv_heads = 8, .k_dim = 256, .v_dim = 256};
+  for (const auto& [kv_name, cache] : kv_types()) {
+    if (cache == DType::kF32) continue;
+    const std::string name = find_block_format(cache)->name;
+    add(name + " latent attention decode at 4096", with(latent, {{4095, 1}}, cache));
+    add(name + " latent attention of 16 heads, decode at 32768",
+        with(latent_lite, {{32767, 1}}, cache));
+    add(name + " latent attention decode of 64 at 1024",
+        with(latent, std::vector<Run>(64, Run{1023, 1}), cache));
+    add(name + " latent attention prefill 512 at 4096", with(latent, {{3584, 512}}, cache));
+    add(name + " head size 256, prefill 512 at 4096", with(head_256, {{3584, 512}}, cache));
+    add(name + " head size 96, decode at 4096", with(head_96, {{4095, 1}}, cache));
+    add(name + " head size 96, prefill 512 at 4096", with(head_96, {{3584, 512}}, cache));
+  }
 }
 
 }  // namespace realm

@@ -22,7 +22,9 @@ double tolerance_of(const Op& op) {
   }
   if (std::holds_alternative<GatherRows>(op)) return 0.03;
   if (const auto* attention = std::get_if<Attention>(&op)) {
-    return attention->k_cache.dtype == DType::kBF16 ? 0.03 : 0.01;  // queries and weights, too
+    // Of a BF16 cache queries and weights are rounded to it, too, and a latent score adds up 576.
+    if (attention->k_cache.dtype != DType::kBF16) return 0.01;
+    return attention->q.dim(2) > 256 ? 0.05 : 0.03;
   }
   return 1e-4;
 }

@@ -105,6 +105,12 @@ __global__ void __launch_bounds__(32 * kWarps) attend(AttentionArgs a) {
   }
 }
 
+// One token of each sequence leaves most rows of a prefill tile empty and its positions in one
+// block; where results may depend on the batch, several blocks can share them.
+bool wants_parts(const Context& context, const AttentionArgs& a) {
+  return !context.batch_invariant && a.num_tokens == a.num_sequences;
+}
+
 }  // namespace
 
 Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* out,
@@ -124,6 +130,7 @@ Result<bool> attend_into(Context& context, const Attention& op, __nv_bfloat16* o
     TRY(attend_typed_decode(context, args));
     return true;
   }
+  if (can_attend_wide(context, args) && wants_parts(context, args)) return false;
   if (can_attend_typed_prefill(context, args)) {
     TRY(attend_typed_prefill(context, args));
     return true;
@@ -144,12 +151,9 @@ Status run(Context& context, const Attention& op) {
   if (!context.batch_invariant && can_attend_typed_decode(context, args)) {
     return attend_typed_decode(context, args);
   }
+  const bool wide = can_attend_wide(context, args);
+  if (wide && wants_parts(context, args)) return attend_wide(context, args);
   if (can_attend_typed_prefill(context, args)) return attend_typed_prefill(context, args);
-  // One token of each sequence leaves most rows of a prefill tile empty and its positions in one
-  // block.
-  const bool splits = !context.batch_invariant && args.num_tokens == args.num_sequences;
-  const bool wide = context.has_wgmma && can_attend_wide(args);
-  if (splits && wide) return attend_wide(context, args);
   if (can_attend_prefill(args)) return attend_prefill(context, args);
   if (wide) return attend_wide(context, args);
   const int longest = args.k_dim > args.v_dim ? args.k_dim : args.v_dim;

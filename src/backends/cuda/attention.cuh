@@ -103,8 +103,9 @@ Status attend_typed_decode(Context& context, const AttentionArgs& args);
 bool can_attend_typed_prefill(const Context& context, const AttentionArgs& args);
 Status attend_typed_prefill(Context& context, const AttentionArgs& args);
 
-// Any other shape up to heads of 256, latent ones up to 576 and 512, F16 cache (attention_wide.cu).
-bool can_attend_wide(const AttentionArgs& args);
+// Any other shape up to heads of 256, latent ones up to 576 and 512, over caches of every type but
+// F32, on devices with wgmma (attention_wide.cu).
+bool can_attend_wide(const Context& context, const AttentionArgs& args);
 Status attend_wide(Context& context, const AttentionArgs& args);
 
 // The sequence that a token of the batch belongs to.

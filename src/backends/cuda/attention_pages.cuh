@@ -34,6 +34,13 @@ __device__ inline uint32_t load_shared_32(uint32_t address) {
   return value;
 }
 
+template <bool kBf16>
+__device__ uint32_t pack_pair(float low, float high) {
+  if constexpr (!kBf16) return pack_half(low, high);
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
 // Bytes that lie together, a multiple of 16, by the copy engine; `barrier` counts them.
 __device__ inline void copy_bytes(void* to, const void* from, int bytes, uint64_t* barrier) {
   asm volatile(

@@ -159,13 +159,6 @@ __device__ void feed_widened(const AttentionArgs& a, const Work& work, int kv_he
   }
 }
 
-template <bool kBf16>
-__device__ uint32_t pack_pair(float low, float high) {
-  if constexpr (!kBf16) return pack_half(low, high);
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-
 // A warp's 16 rows of queries into shared memory, and then what products need of its 64.
 template <int kDim, bool kBf16, bool kShared>
 __device__ void store_queries(const AttentionArgs& a, const Work& work, int kv_head, int row0,
