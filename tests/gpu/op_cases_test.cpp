@@ -22,9 +22,11 @@ double tolerance_of(const Op& op) {
   }
   if (std::holds_alternative<GatherRows>(op)) return 0.03;
   if (const auto* attention = std::get_if<Attention>(&op)) {
-    // Of a BF16 cache queries and weights are rounded to it, too, and a latent score adds up 576.
+    // Of a BF16 cache queries and weights are rounded to it, too. Latent scores add up 576
+    // products; in the case of long and short sequences the short ones' outputs are many times the
+    // rest's size.
     if (attention->k_cache.dtype != DType::kBF16) return 0.01;
-    return attention->q.dim(2) > 256 ? 0.05 : 0.03;
+    return attention->q.dim(2) > 256 ? 0.08 : 0.03;
   }
   return 1e-4;
 }
