@@ -1,7 +1,7 @@
 """Start, several models, TLS, unix sockets, limits, and the end."""
 
 import json
-import select
+import re
 import signal
 import socket
 import ssl
@@ -145,20 +145,25 @@ class LifetimeTest(unittest.TestCase):
 
     def test_a_full_queue_is_429(self):
         with Server("--ctx", "2048", "--parallel", "1", "--queue", "1") as server:
-            ask = json.dumps({**CHAT, "model": MODEL, "max_tokens": 1500, "ignore_eos": True, "stream": True}).encode()
-            socks = []
-            for _ in range(6):
+            ask = json.dumps({**CHAT, "model": MODEL, "max_tokens": 1900, "ignore_eos": True, "stream": True}).encode()
+
+            def send() -> socket.socket:
                 sock = server.connect()
                 sock.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(ask)}"
                              "\r\n\r\n".encode() + ask)
-                socks.append(sock)
-            # One runs, one waits: of the others at least one is refused, which says that the queue is full.
-            quiet, refused = list(socks), False
-            while not refused:
-                ready = select.select(quiet, [], [], 60 * SLOWER)[0]
-                self.assertTrue(ready, "none was refused")
-                quiet = [sock for sock in quiet if sock not in ready]
-                refused = any(sock.recv(64).startswith(b"HTTP/1.1 429") for sock in ready)
+                return sock
+
+            # The first runs once it gives a token; only then is the place in the queue free for the second.
+            socks, got = [send()], b""
+            while not re.search(rb'"content": *"[^"]', got):
+                piece = socks[0].recv(65536)
+                self.assertTrue(piece, got)
+                got += piece
+            socks.append(send())
+            waiting = re.compile(rb"^vllm:num_requests_waiting\{[^}]*\} 1$", re.MULTILINE)
+            deadline = time.monotonic() + 20 * SLOWER
+            while not waiting.search(server.request("GET", "/metrics").body):
+                self.assertLess(time.monotonic(), deadline, "the second never waited")
             last = server.request("POST", "/v1/chat/completions", {**CHAT, "model": MODEL})
             self.assertEqual(last.status, 429, last)
             self.assertGreaterEqual(int(last.headers["retry-after"]), 1)
