@@ -10,7 +10,8 @@ the source can rule it out. Looked for, in every kernel for sm_90a that uses wgm
   - a write to registers of an operand or of sums while the product may still run;
   - a definition of an operand that reaches two products, of which one has others besides: what the other's
     operand was put over.
-Exit status 77 (skipped) without objects or without nvdisasm and cuobjdump (tools/install_deps.sh cuda).
+Exit status 77 (skipped) without objects, without kernels of theirs for sm_90a, or without nvdisasm and cuobjdump
+(tools/install_deps.sh cuda).
 """
 
 import concurrent.futures
@@ -270,9 +271,12 @@ def main() -> int:
         for path, (kernels, found) in zip(todo, results):
             count += kernels
             problems += found
-            if not found:
+            if kernels > 0 and not found:
                 good[path.name] = stamp(path)
     memory.write_text(json.dumps(good), encoding="utf-8")
+    if count == 0 and len(todo) == len(objects):
+        print(f"wgmma registers: skipped, no kernel for {ARCHITECTURE} was found in {len(objects)} objects")
+        return 77
     for problem in problems[:SHOWN_MAX]:
         print(problem, file=sys.stderr)
     print(f"wgmma registers: {count} kernels of {len(todo)} objects, {len(problems)} problems; "

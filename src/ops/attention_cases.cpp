@@ -69,7 +69,7 @@ OpCase make_attention(const Setup& s) {
     }
     seq_start.push_back(seq_start.back() + run.tokens);
     for (int32_t p = 0; p < max_pages; ++p) {
-      const bool is_shared = p<group.pages&& static_cast<int32_t>(i)> group.first;
+      const bool is_shared = static_cast<int32_t>(i) > group.first && p < group.pages;
       page_table.push_back(is_shared ? page_table[static_cast<size_t>(group.first * max_pages + p)]
                            : p < pages_of(run) ? pages[next_page++]
                                                : -1);
