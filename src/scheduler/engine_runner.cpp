@@ -1,6 +1,6 @@
 #include "scheduler/engine_runner.h"
 
-#include <utility>
+#include <algorithm>
 
 #include "base/check.h"
 
@@ -26,12 +26,11 @@ Status EngineRunner::run(std::span<const StepWork> work, std::span<StepOutput> o
                          const Meanwhile& meanwhile) {
   CHECK(work.size() == out.size());
   for (StepOutput& output : out) output.status = {};
-  bool called = false;
-  const Meanwhile once = [&] {
-    if (!std::exchange(called, true) && meanwhile) meanwhile();
-  };
-  TRY(run_generating(work, out, once));
-  return run_embedding(work, once);
+  // All work is in its sequences only in the last pass.
+  const bool embeds = std::any_of(work.begin(), work.end(),
+                                  [](const StepWork& piece) { return piece.pooler != nullptr; });
+  TRY(run_generating(work, out, embeds ? Meanwhile() : meanwhile));
+  return embeds ? run_embedding(work, meanwhile) : Status();
 }
 
 Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<StepOutput> out,
@@ -50,7 +49,7 @@ Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<St
   rows_.assign(sampled_.size(), {});
   for (size_t row = 0; row < rows_.size(); ++row) rows_[row].sampler = work[sampled_[row]].sampler;
   TRY(sampler_.run(items_, rows_, [&] {
-    meanwhile();
+    if (meanwhile) meanwhile();
     constrain_rows(work);
   }));
   for (size_t row = 0; row < rows_.size(); ++row) {
@@ -93,7 +92,6 @@ Status EngineRunner::run_embedding(std::span<const StepWork> work, const Meanwhi
                       .logits = work[i].pooler->wants(work[i].sequence->length())});
     embedded_.push_back(i);
   }
-  if (items_.empty()) return {};
   const StepHidden hidden = TRY(engine_->step_hidden(items_, meanwhile));
   size_t at = 0;
   for (size_t n = 0; n < items_.size(); ++n) {

@@ -120,7 +120,7 @@ Status FakeRunner::run(std::span<const StepWork> work, std::span<StepOutput> out
   const auto cost = options_.step_cost_base + options_.step_cost_per_token * tokens;
   if (meanwhile) meanwhile();
   if (cost.count() > 0) std::this_thread::sleep_for(cost);
-  return {};
+  return options_.after_step ? options_.after_step(work) : Status();
 }
 
 }  // namespace realm

@@ -27,6 +27,8 @@ struct FakeOptions {
   bool runs_ahead = false;  // as a device's runner says; the sleep is what it has time in
   // Called before each step; an error is the step's (fault injection).
   std::function<Status(std::span<const StepWork>)> before_step = {};
+  // The same, called when the step's results are read, after the host's time beside it.
+  std::function<Status(std::span<const StepWork>)> after_step = {};
 };
 
 class FakeRunner final : public StepRunner {

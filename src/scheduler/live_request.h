@@ -2,6 +2,7 @@
 // (its prompt goes through the sampler's history there), owned by the planner ever after.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,7 +40,7 @@ struct LiveRequest {
 
   // Tokens that are not in the cache yet. One of them is what decoding runs each step.
   int64_t num_to_run() const { return static_cast<int64_t>(tokens.size()) - sequence.length(); }
-  bool in_prefill() const { return num_to_run() > 1 || generated == 0; }
+  bool in_prefill() const { return num_to_run() > 1 || (generated == 0 && !awaits_token); }
   bool wants_token() const { return request.max_tokens != 0 && !pooler; }
 
   const RequestId id;
@@ -48,12 +49,15 @@ struct LiveRequest {
   Sampler sampler;
   Sequence sequence;
   std::vector<Token> tokens;  // prompt and generated; the cache holds a prefix of them
+  bool awaits_token = false;  // the last of them is being made and not known yet
   const int64_t prompt_tokens;
   int64_t generated = 0;
   std::optional<Pooler> pooler = {};  // where an embedding is wanted
 
   Tenant* tenant = nullptr;
   State state = State::kWaiting;
+  // Its piece in each of the planner's two plans; -1: none.
+  std::array<int32_t, 2> pieces = {-1, -1};
   bool listed =
       false;  // among the planner's running ones, where it may stay until the plan is done
   bool paused = false;

@@ -1,7 +1,8 @@
 // Decides what each step runs. `plan` and `commit` are functions of the state alone: time comes in
 // as a number, the device not at all, so that the simulator can run them for millions of steps.
 // The scheduler's thread is the one caller: advance, plan, run the step, commit, show the tokens to
-// their readers, conclude. Tokens of streams may be shown while the next step runs.
+// their readers, conclude. Tokens of streams may be shown while the next step runs, and the one
+// after it planned (plan_ahead).
 //
 // The rules. Running streams go first, one token each; what they leave of the step goes to prompts,
 // least-served tenant first. Requests start in order of their tenants' virtual token counters
@@ -56,6 +57,7 @@ struct PlannerOptions {
 struct StepPlan {
   std::vector<StepWork> work;
   std::vector<LiveRequest*> requests;  // of the work, in the same order
+  std::vector<int64_t> begins;         // its tokens' places in their sequences
   std::vector<LiveRequest*> started;   // for the first time
   std::vector<PageSwap> swaps;         // to be done before the work, in this order
   int64_t streams = 0;                 // running streams' tokens
@@ -94,6 +96,10 @@ class Planner {
 
   // The next step, with its pages reserved; valid until commit(). Empty where nobody can run.
   const StepPlan& plan(const StepPace& pace);
+  // Most of what the next plan() does, while the step that plan() gave runs: once, when its work is
+  // in its sequences and before commit(). Takes nothing from anybody: where it would have to,
+  // plan() does it all.
+  void plan_ahead(const StepPace& pace);
   // Before the step runs a second time: what it may have left behind is forgotten.
   void rewind();
   // `out`: one entry for each piece of the plan's work; the step was done at `now`.
@@ -108,6 +114,7 @@ class Planner {
   void stop(LiveRequest& request);
   // Ends the requests that are complete or whose reader wants no more.
   void conclude();
+  bool has_stopped() const { return !stopped_.empty(); }  // some wait for that
   // The requests that ended since the last call: their pages are free, their outcomes final.
   std::vector<std::unique_ptr<LiveRequest>> take_ended();
   // Tenants of the requests that started or ended in the queue since the last call, one entry each.
@@ -125,6 +132,8 @@ class Planner {
   void fill(SchedulerStats& stats) const;
 
  private:
+  // A tenant served this many times less of late than another is light.
+  static constexpr double kLightPart = 2;
   enum class Start { kDone, kLater, kTenantFull, kNoRoom };
 
   Tenant& tenant(TenantId id);
@@ -161,6 +170,7 @@ class Planner {
   LiveRequest* displaced_by(const Tenant& taker, int64_t Tenant::*resource, int64_t amount,
                             int64_t total) const;
   void displace(LiveRequest& request);
+  PrefixCache::Match cached_prefix(const LiveRequest& request) const;
   void hold_prefix(LiveRequest& request, const PrefixCache::Match& match);
   void start(LiveRequest& request, int64_t shared_pages);
   bool uses_cache(const LiveRequest& request) const;
@@ -168,9 +178,20 @@ class Planner {
   int64_t published_pages(const LiveRequest& request) const;
   PrefixCache::Space space_of(const LiveRequest& request) const;
 
-  void fill_work(const StepPace& pace);
+  void begin_plan();
+  void expect_token(LiveRequest& request);
+  bool ends_surely(const LiveRequest& request) const;
+  // Whether a running request may lose its place: not while it runs.
+  bool may_preempt() {
+    lacks_victim_ |= is_ahead_;
+    return !is_ahead_;
+  }
+  void fill_plan(const StepPace& pace);
+  void fill_work(const StepPace& pace, std::span<LiveRequest* const> requests);
   bool may_rush(const LiveRequest& request) const;
-  void add_work(LiveRequest& request, int64_t count);
+  void add_work(LiveRequest& request, int64_t count, bool is_stream);
+  void drop_piece(LiveRequest& request, size_t turn);
+  void close_gaps(StepPlan& plan);
   void keep_computed_pages(LiveRequest& request);
   void take_token(LiveRequest& request, const Sampled& sampled);
 
@@ -193,9 +214,19 @@ class Planner {
   std::set<std::pair<double, RequestId>> deadlines_;
   std::vector<std::pair<AdapterId, std::vector<Token>>> published_;
 
-  StepPlan plan_;
-  uint64_t plan_number_ = 0;
-  std::vector<LiveRequest*> streams_, prefills_;
+  // The one that runs, or was the last to, and the one that is being made.
+  StepPlan plans_[2];
+  size_t turn_ = 0, making_ = 0;
+  bool is_begun_ = false;      // there is one being made
+  bool is_ahead_ = false;      // just now, while the other runs
+  bool has_gaps_ = false;      // pieces of it were dropped
+  bool refill_ = false;        // it has to be looked through once more
+  bool may_start_ = false;     // since then somebody came, or left room
+  bool lacks_victim_ = false;  // it could not be completed ahead of time
+  bool leaves_out_ = false;    // a request whose constraint is not ready, and may be any time
+  bool omits_ = false;         // somebody could run but for others in it
+  uint64_t plan_number_ = 0, fill_number_ = 0;
+  std::vector<LiveRequest*> streams_, prefills_, joined_;
   std::vector<PlannedToken> tokens_;
   std::vector<LiveRequest*> stopped_;  // by their readers, to be concluded
   std::vector<std::unique_ptr<LiveRequest>> ended_;

@@ -40,6 +40,7 @@ void Planner::grow_streams() {
   num_paused_ = 0;
   for (LiveRequest* request : running_) {
     num_paused_ += request->paused ? 1 : 0;
+    if (request->ending || ends_surely(*request)) continue;
     while (request->state == LiveRequest::State::kRunning && !request->paused &&
            static_cast<int64_t>(request->sequence.pages().size()) <
                pages_for(static_cast<int64_t>(request->tokens.size()))) {
@@ -48,8 +49,10 @@ void Planner::grow_streams() {
       if (!tenant_full && cache_.make_room(1)) {
         CHECK(request->sequence.reserve(request->num_to_run(), copies).ok() && copies.empty());
         count_pages(*request);
-      } else {
+      } else if (may_preempt()) {
         preempt(*page_victim(tenant_full ? &owner : nullptr));
+      } else {
+        return;
       }
     }
   }
@@ -88,7 +91,7 @@ void Planner::start_requests() {
   while (Tenant* tenant = next_tenant()) {
     LiveRequest* request = next_request(*tenant);
     const Start result = request == nullptr ? Start::kTenantFull : try_start(*request);
-    if (result == Start::kTenantFull) tenant->passed_over_in = plan_number_;
+    if (result == Start::kTenantFull) tenant->passed_over_in = fill_number_;
     if (result == Start::kNoRoom) return;  // and nobody overtakes
   }
 }
@@ -96,7 +99,7 @@ void Planner::start_requests() {
 Tenant* Planner::next_tenant() const {
   Tenant* next = nullptr;
   for (Tenant* tenant : active_) {
-    if (tenant->waiting.empty() || tenant->passed_over_in == plan_number_) continue;
+    if (tenant->waiting.empty() || tenant->passed_over_in == fill_number_) continue;
     if (tenant->running >= tenant->policy.max_running && paused_of(tenant) == nullptr) continue;
     const auto key = [this](const Tenant* t) {
       return std::tuple(standing(*t), t->running, t->id);
@@ -148,6 +151,7 @@ Planner::Start Planner::try_start(LiveRequest& request) {
          owner.pages + needed > owner.policy.max_pages) {
     LiveRequest* paused = paused_of(&owner);
     if (paused == nullptr) return Start::kTenantFull;
+    if (!may_preempt()) return Start::kNoRoom;
     preempt(*paused);
   }
   const bool look_again = plan_number_ % kLookAgainPlans == 0;
@@ -159,25 +163,16 @@ Planner::Start Planner::try_start(LiveRequest& request) {
       displaced_by(owner, &Tenant::running, 1, max_running_) == nullptr) {
     return Start::kNoRoom;  // the usual case under load: nothing else is looked at
   }
-  PrefixCache::Match match;
-  if (uses_cache(request)) {
-    // The last token runs in any case, for its logits.
-    match = cache_.find(space_of(request), request.tokens, (length - 1) / kPageTokens);
-    if (match.computing) {
-      request.waits_for = {*match.computing, match.pages_then};
-      if (is_computing(*request.waits_for)) return Start::kLater;
-      request.waits_for.reset();
-    }
-    const int64_t published = std::min(published_pages(request), (length - 1) / kPageTokens);
-    if (published > static_cast<int64_t>(match.pages.size())) {
-      auto shared = cache_.find({.published = true, .adapter = request.request.adapter},
-                                request.tokens, published);
-      shared.stored = 0;  // not this tenant's to bring back
-      const auto found = static_cast<int64_t>(match.pages.size()) + match.stored;
-      if (static_cast<int64_t>(shared.pages.size()) > found) match = std::move(shared);
-    }
+  PrefixCache::Match match = cached_prefix(request);
+  if (match.computing) {
+    request.waits_for = {*match.computing, match.pages_then};
+    if (is_computing(*request.waits_for)) return Start::kLater;
+    request.waits_for.reset();
   }
-  if (!make_slot(owner)) return Start::kNoRoom;
+  if (num_running_ >= max_running_) {
+    if (!make_slot(owner)) return Start::kNoRoom;
+    match = cached_prefix(request);  // who gave way may have taken some of it along
+  }
   hold_prefix(request, match);
   const auto cached = static_cast<int64_t>(match.pages.size());
   const int64_t missing = needed - cached;
@@ -195,6 +190,23 @@ Planner::Start Planner::try_start(LiveRequest& request) {
   }
   start(request, cached + match.stored);
   return Start::kDone;
+}
+
+// What is cached of the prompt; the last token runs in any case, for its logits.
+PrefixCache::Match Planner::cached_prefix(const LiveRequest& request) const {
+  if (!uses_cache(request)) return {};
+  const int64_t most = (static_cast<int64_t>(request.tokens.size()) - 1) / kPageTokens;
+  PrefixCache::Match match = cache_.find(space_of(request), request.tokens, most);
+  const int64_t published = std::min(published_pages(request), most);
+  if (published <= static_cast<int64_t>(match.pages.size())) return match;
+  auto shared = cache_.find({.published = true, .adapter = request.request.adapter}, request.tokens,
+                            published);
+  shared.stored = 0;  // not this tenant's to bring back
+  const auto found = static_cast<int64_t>(match.pages.size()) + match.stored;
+  if (static_cast<int64_t>(shared.pages.size()) <= found) return match;
+  shared.computing = match.computing;
+  shared.pages_then = match.pages_then;
+  return shared;
 }
 
 // From here on these pages stay, whatever is given up to make room for the others.
@@ -216,7 +228,7 @@ void Planner::hold_prefix(LiveRequest& request, const PrefixCache::Match& match)
 bool Planner::make_slot(Tenant& taker) {
   while (num_running_ >= max_running_) {
     LiveRequest* victim = displaced_by(taker, &Tenant::running, 1, max_running_);
-    if (victim == nullptr) return false;
+    if (victim == nullptr || !may_preempt()) return false;
     displace(*victim);
   }
   return true;
@@ -226,7 +238,7 @@ bool Planner::make_pages(LiveRequest& request, int64_t needed, int64_t missing) 
   // has_room is an upper bound: a page that two spaces keep is not free when one gives it up.
   while (!has_room(missing) || !cache_.make_room(static_cast<int32_t>(missing))) {
     LiveRequest* victim = displaced_by(*request.tenant, &Tenant::pages, needed, pool_.num_pages());
-    if (victim == nullptr) return false;
+    if (victim == nullptr || !may_preempt()) return false;
     displace(*victim);
   }
   std::vector<std::pair<PageId, PageId>> copies;
@@ -283,6 +295,7 @@ void Planner::start(LiveRequest& request, int64_t shared_pages) {
   ++num_running_;
   if (!request.listed) running_.push_back(&request);
   request.listed = true;
+  joined_.push_back(&request);
   count_pages(request);
   request.computed_pages = shared_pages;
   request.published_pages = 0;
@@ -298,7 +311,7 @@ void Planner::start(LiveRequest& request, int64_t shared_pages) {
   request.started = true;
   request.started_at = now_;
   request.outcome.cached_tokens = shared_pages * kPageTokens;
-  plan_.started.push_back(&request);
+  plans_[making_].started.push_back(&request);
   owner.totals.prompt_tokens += request.prompt_tokens;
   owner.totals.cached_tokens += request.outcome.cached_tokens;
   if (uses_cache(request)) {

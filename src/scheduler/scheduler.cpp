@@ -66,6 +66,7 @@ class Scheduler::Loop {
   Status admits(TenantId tenant);
 
   void run();
+  void plan_ahead();
   bool read_inbox(bool wait, double until);
   bool plan_step(bool ending);
   void run_step();
@@ -242,7 +243,7 @@ void Scheduler::Loop::run() {
     const bool has_work = plan_step(ending);
     if (ending || !has_work || !runner_->runs_ahead()) deliver();
     if (ending) break;
-    idle = !has_work;
+    idle = !has_work && !planner_.has_stopped();
     if (has_work) {
       run_step();
     } else {
@@ -289,14 +290,16 @@ bool Scheduler::Loop::plan_step(bool ending) {
 }
 
 // Where the runner runs ahead, what there is to tell of the step before is told while this one
-// runs. A request's last token goes out first even then, since how it ended may depend on its
-// reader.
+// runs, and the next is planned. A request's last token goes out first even then, since how it
+// ended may depend on its reader.
 void Scheduler::Loop::run_step() {
   const double begin = now();
   bool delivered = !runner_->runs_ahead();
   std::vector<StepOutput>& outputs = outputs_[turn_ ^= 1];
   const Status status = run_plan(*runner_, planner_, *plan_, outputs, [&] {
-    if (!std::exchange(delivered, true)) deliver();
+    if (std::exchange(delivered, true)) return;
+    deliver();
+    plan_ahead();
   });
   if (!delivered) deliver();
   if (!status.ok()) note_fault(status.error());
@@ -315,6 +318,18 @@ void Scheduler::Loop::run_step() {
     scheduler_seconds_ += now() - end;
   }
   deliver_tokens(planner_.tokens());
+}
+
+// With those who have come by now; what else clients want is done between steps.
+void Scheduler::Loop::plan_ahead() {
+  {
+    std::lock_guard lock(inbox_mutex_);
+    if (changes_.empty()) arrived_.swap(submitted_);  // in the order in which clients made them
+  }
+  std::lock_guard lock(planner_mutex_);
+  for (auto& request : arrived_) planner_.add(std::move(request));
+  arrived_.clear();
+  planner_.plan_ahead(pace_);
 }
 
 // Nobody is admitted from here on, and whoever asks why a request ended is told the engine.

@@ -32,6 +32,23 @@ class NoSink final : public Sink {
   void on_end(const Outcome&) override {}
 };
 
+// Allows every token, but not at every moment, and may end the text.
+class MoodyConstraint final : public TokenConstraint {
+ public:
+  explicit MoodyConstraint(uint64_t seed) : random_(seed) {}
+  bool ready() override { return random_() % 4 != 0; }
+  Result<std::span<const uint32_t>> allowed() override { return std::span<const uint32_t>(); }
+  Status accept(Token token) override {
+    complete_ = token % 32 == 0;
+    return {};
+  }
+  bool complete() const override { return complete_; }
+
+ private:
+  std::minstd_rand random_;
+  bool complete_ = false;
+};
+
 class Simulation {
  public:
   explicit Simulation(uint64_t seed)
@@ -49,16 +66,17 @@ class Simulation {
   }
 
   void run(int64_t steps) {
-    const auto arrivals = static_cast<int>(pick(2, 40));
+    arrivals_ = static_cast<int>(pick(2, 40));
     for (int64_t i = 0; i < steps && !testing::Test::HasFailure(); ++i) {
       now_ += 0.01;
-      if (known_.size() < 60 && chance(arrivals)) arrive();
+      if (known_.size() < 60 && chance(arrivals_)) arrive();
       if (chance(2)) with_random([&](RequestId id) { planner_.end(id, FinishReason::kCancelled); });
       if (chance(2)) with_random([&](RequestId id) { planner_.pause(id, true); });
       if (chance(10)) with_random([&](RequestId id) { planner_.pause(id, false); });
       step();
     }
     for (const auto& [id, request] : known_) planner_.pause(id, false);
+    arrivals_ = 0;
     // Without arrivals everything ends: nobody waits for ever.
     for (int64_t i = 0; i < 20'000 && !known_.empty() && !testing::Test::HasFailure(); ++i) step();
     EXPECT_TRUE(known_.empty());
@@ -96,14 +114,18 @@ class Simulation {
                        .vocab_size = kVocab,
                        .host_pages = static_cast<int32_t>(chance(60) ? pick(1, 40) : 0)},
             .num_pages = static_cast<int32_t>(pick(10, 60)),
-            .before_step = [this](std::span<const StepWork> work) { return fault(work); }};
+            .before_step = [this](std::span<const StepWork> work) { return begins(work); },
+            .after_step = [this](std::span<const StepWork> work) { return results(work); }};
   }
+
+  Status begins(std::span<const StepWork> work) { return faults_late_ ? Status() : fault(work); }
+  Status results(std::span<const StepWork> work) { return faults_late_ ? fault(work) : Status(); }
 
   Status fault(std::span<const StepWork> work) {
     for (const StepWork& piece : work) {
-      if (piece.tokens[0] == kCursed && piece.sequence->length() == 0) {
-        return Error{ErrorCode::kBadModel, "cursed"};
-      }
+      const std::vector<Token>& before = piece.sequence->tokens();
+      const Token first = before.empty() ? piece.tokens[0] : before[0];
+      if (first == kCursed) return Error{ErrorCode::kBadModel, "cursed"};
     }
     if (work.size() > 1 && chance(1)) return Error{ErrorCode::kBadModel, "a passing fault"};
     return {};
@@ -123,6 +145,7 @@ class Simulation {
     if (chance(50)) request.stop_tokens = {static_cast<Token>(pick(0, 40))};
     if (chance(20)) request.cache_salt = "salt";
     request.cache_prompt = !chance(10);
+    if (chance(constrained_)) request.constraint = std::make_unique<MoodyConstraint>(random_());
     request.priority = static_cast<Priority>(pick(-1, 1));
     const TenantPolicy& policy = policies_[request.tenant];
     const bool cursed = request.prompt.front() == kCursed;
@@ -157,7 +180,7 @@ class Simulation {
     check_pages();
     if (!plan.work.empty()) {
       std::vector<StepOutput>& outputs = outputs_[turn_ ^= 1];
-      ASSERT_TRUE(run_plan(runner_, planner_, plan, outputs, [this] { show_late_ones(); }).ok());
+      ASSERT_TRUE(run_plan(runner_, planner_, plan, outputs, [this] { use_time(); }).ok());
       show_late_ones();  // a step that had to be run again did not
       planner_.commit(outputs, now_ + 0.005);
       if (shows_late_) late_ = planner_.take_tokens_of_streams();
@@ -165,9 +188,11 @@ class Simulation {
       planner_.conclude();
     } else {
       show_late_ones();
+      planner_.conclude();
     }
     for (auto& request : planner_.take_ended()) check_end(*request);
-    check_pages();
+    // Pages of a request that was started ahead may still be on their way back.
+    check_pages(!plans_ahead_);
   }
 
   void show(std::span<PlannedToken> tokens) {
@@ -188,6 +213,14 @@ class Simulation {
     late_.clear();
   }
 
+  // What the scheduler does while a device runs the step.
+  void use_time() {
+    show_late_ones();
+    if (!plans_ahead_) return;
+    if (arrivals_ > 0 && known_.size() < 60 && chance(arrivals_)) arrive();
+    planner_.plan_ahead(pace_);
+  }
+
   void check_plan(const StepPlan& plan) {
     const RunnerLimits& limits = runner_.limits();
     int64_t tokens = 0;
@@ -198,7 +231,11 @@ class Simulation {
     EXPECT_EQ(tokens, plan.streams + plan.prefill_tokens);
     EXPECT_LE(tokens, limits.max_step_tokens);
     EXPECT_LE(static_cast<int64_t>(plan.work.size()), limits.max_sequences);
-    if (!plan.work.empty()) return;
+    // Those whose constraint is not ready may be all that run, and have the others' places.
+    const auto may_hesitate = [](const auto& entry) {
+      return entry.second.live->request.constraint != nullptr;
+    };
+    if (!plan.work.empty() || std::any_of(known_.begin(), known_.end(), may_hesitate)) return;
     for (const auto& [id, known] : known_) {
       EXPECT_TRUE(known.live->paused || known.live->state == LiveRequest::State::kEnded)
           << "a deadlock";
@@ -233,7 +270,7 @@ class Simulation {
     }
   }
 
-  void check_pages() {
+  void check_pages(bool with_writers = true) {
     const PagePool& pool = runner_.pages();
     std::set<PageId> used;
     std::map<TenantId, int64_t> pages, running;
@@ -246,7 +283,7 @@ class Simulation {
       used.insert(held.begin(), held.end());
       const int64_t filled = request->sequence.length() / kPageTokens;
       for (int64_t i = 0; i < filled; ++i) {
-        if (writers_.at(held[static_cast<size_t>(i)]) == tenant) continue;
+        if (!with_writers || writers_.at(held[static_cast<size_t>(i)]) == tenant) continue;
         const auto end = static_cast<size_t>((i + 1) * kPageTokens);
         ++published_uses_;
         ASSERT_LE(end, kPublishedTokens) << "a page of another tenant that is not published";
@@ -327,6 +364,7 @@ class Simulation {
   };
 
   std::mt19937_64 random_;
+  const bool faults_late_ = chance(50);
   FakeRunner runner_;
   Planner planner_;
   const StepPace pace_{std::numeric_limits<double>::infinity()};
@@ -340,8 +378,11 @@ class Simulation {
   std::vector<StepOutput> outputs_[2];
   size_t turn_ = 0;
   const bool shows_late_ = chance(50);
+  const bool plans_ahead_ = shows_late_ && chance(70);
   std::vector<PlannedToken> late_;
   std::array<int64_t, kNumFinishReasons> ended_ = {};
+  const int constrained_ = chance(40) ? 20 : 0;  // in percent of requests
+  int arrivals_ = 0;                             // in percent of steps
   uint64_t next_id_ = 1;
   double now_ = 0;
   int64_t accepted_ = 0, preemptions_ = 0, hits_ = 0, published_uses_ = 0, brought_back_ = 0;

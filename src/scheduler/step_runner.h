@@ -40,6 +40,7 @@ struct StepWork {
   const Sampler* sampler;       // null: no token is wanted yet (more of the prompt follows)
   TokenConstraint* constraint;  // may be null
   Pooler* pooler = nullptr;     // takes the tokens' hidden states; then there is no sampler
+  bool is_stream = false;       // one token after those that were generated
 };
 
 struct StepOutput {
@@ -66,7 +67,8 @@ class StepRunner {
   // Runs the work and appends its tokens to its sequences; `out` has one entry each. Errors:
   // kUnavailable: the device is broken, nothing can run any more. Any other: this step failed as a
   // whole and what the sequences hold beyond their length before it is not valid. `meanwhile` as
-  // Engine's: called once at most, and always by a run that succeeds. May be empty.
+  // Engine's: called once at most, when the sequences have their tokens, and always by a run that
+  // succeeds; the work's spans of tokens may have moved then. May be empty.
   using Meanwhile = std::function<void()>;
   virtual Status run(std::span<const StepWork> work, std::span<StepOutput> out,
                      const Meanwhile& meanwhile) = 0;
