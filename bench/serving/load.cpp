@@ -67,7 +67,8 @@ struct Source {
     json.text("role", "user").text("content", text).end_object().end_array();
     json.boolean("stream", true).integer("max_tokens", group.max_tokens);
     json.key("stream_options").begin_object().boolean("include_usage", true).end_object();
-    json.number("temperature", 0).boolean("ignore_eos", true);
+    for (const auto& [name, value] : group.sampling) json.number(name, value);
+    json.boolean("ignore_eos", true);
     return json.end_object().str();
   }
 
@@ -265,6 +266,8 @@ Status set_field(Group& group, std::string_view name, std::string_view value) {
     return read_number(name, value, group.max_tokens);
   } else if (name == "prompt-words") {
     return read_number(name, value, group.prompt_words);
+  } else if (name.starts_with("sampling.")) {
+    return read_number(name, value, group.sampling[std::string(name.substr(9))]);
   } else if (name == "promise-ttft-ms") {
     return read_number(name, value, group.promise_ttft_ms);
   } else if (name == "promise-itl-ms") {

@@ -101,11 +101,15 @@ int main(int argc, char** argv) {
   app.add_option("--max-tokens", plain.max_tokens);
   app.add_option("--prompt-words", plain.prompt_words);
   app.add_flag("--shared-prompt", plain.shared_prompt);
+  app.add_option("--sampling", plain.sampling, "NAME VALUE: a number in the body of requests")
+      ->type_size(2)
+      ->expected(-1);
   app.add_option("--promise-ttft-ms", plain.promise_ttft_ms);
   app.add_option("--promise-itl-ms", plain.promise_itl_ms);
   app.add_option("--seed", options.seed);
   app.add_option("--group", group_texts,
-                 "name=...,key=...,rate=... or connections=...,max-tokens=...,prompt-words=...: "
+                 "name=...,key=...,rate=... or connections=...,max-tokens=...,prompt-words=...,"
+                 "sampling.NAME=...: "
                  "clients of their own kind; what is not said is as without; repeatable");
   app.add_flag("--json", json, "a JSON object a line, one for each group");
   CLI11_PARSE(app, argc, argv);
