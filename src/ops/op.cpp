@@ -317,7 +317,7 @@ Status check(const SampleTokens& op) {
   if (!is_ints(op.settings, 2, rows) || op.settings.dim(1) != SampleRow::kWords) {
     return wrong("sample_tokens", "settings", op.settings);
   }
-  if (!is_ints(op.changes, 2, -1) || op.changes.dim(1) != 2) {
+  if (!is_ints(op.changes, 2, -1) || op.changes.dim(1) != 2 || !op.changes.is_contiguous()) {
     return wrong("sample_tokens", "changes", op.changes);
   }
   if (!is_f32(op.work, 2) || !same_shape(op.x, op.work)) {
