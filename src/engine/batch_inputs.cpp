@@ -23,7 +23,7 @@ int64_t padded_count(int64_t count) {
 constexpr int64_t kPaddingPages = (128 + kPageTokens - 1) / kPageTokens;
 
 // Changes that the chains of a step have room for: those of a row as a rule, and a few large ones.
-constexpr int64_t kChangesPerRow = 256, kChangesBesides = 16384;
+constexpr int64_t kChangesPerRow = 256, kChangesBesides = 8192;
 
 }  // namespace
 

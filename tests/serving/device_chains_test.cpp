@@ -45,6 +45,7 @@ TEST_F(ChainsOnADevice, RowsOfAllKindsShareAStep) {
     none.logit_bias.emplace_back(static_cast<Token>(token), -INFINITY);
     if (token != 77) one.logit_bias.emplace_back(static_cast<Token>(token), -INFINITY);
   }
+  ASSERT_GT(static_cast<int64_t>(2 * vocab - 1), engine->max_changes());
   const Sampler samplers[] = {Sampler({.top_p = 0.9f}), Sampler(none), Sampler(one),
                               Sampler({.seed = 3})};
   std::vector<Sequence> sequences;

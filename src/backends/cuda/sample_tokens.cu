@@ -5,7 +5,8 @@
 // dropped at -infinity; a pass over 128 000 logits out of the L2 cache takes about 10 us, and a
 // sampler a few to a dozen of them.
 //
-// Both are slots in the order of their tokens, to which the same samplers apply. What samplers ask
+// Both are slots in the order of their tokens, to which the same samplers apply, and a row of which
+// little is left goes on as a list. What samplers ask
 // is how far down an order of slots a number of tokens or a weight reaches: the key of the last
 // slot, found by halving the range of keys until those in it can be sorted. Keys are unique, and
 // weights whole numbers, so that no result depends on the order of any additions.
@@ -20,18 +21,18 @@ namespace realm::cuda {
 namespace {
 
 constexpr int kThreads = 1024, kWarps = kThreads / 32;
-constexpr int kListed = 512;           // slots of a list
-constexpr int kSorted = 2 * kThreads;  // keys that are sorted at once
+constexpr int kSorted = 2 * kThreads;  // keys that are sorted at once, slots of a list
+constexpr int kListedFirst = 512;      // of these, with which a row is begun
 constexpr double kOne = 0x1p40;        // the weight of the best
 constexpr double kWeightless = -87.0;  // below the best there is no weight in single precision
 constexpr double kLn2 = 0.69314718055994530942;
-static_assert(TopCandidates::kMost < kListed && kListed <= kSorted);
+static_assert(TopCandidates::kMost < kListedFirst && kListedFirst <= kSorted);
 
 struct Shared {
   uint64_t keys[kSorted];
   uint64_t partials[kWarps];
-  float logits[kListed];
-  int32_t tokens[kListed];
+  float logits[kSorted];
+  int32_t tokens[kSorted];
   int num_keys, place;
 };
 
@@ -156,7 +157,7 @@ class Chain {
       : s_(shared), in_(inputs), row_(*inputs.row) {}
 
   // Whether a list holds what is needed of the row at first.
-  __device__ bool fits_list() const { return in_.k + num_changes() <= kListed; }
+  __device__ bool fits_list() const { return in_.k + num_changes() <= kListedFirst; }
 
   __device__ void begin_with_list() {
     const int thread = static_cast<int>(threadIdx.x), num = in_.k + num_changes();
@@ -166,26 +167,15 @@ class Chain {
     while (padded < num) padded *= 2;
     for (int i = thread; i < padded; i += kThreads) {
       const int token = i < in_.k ? s_.tokens[i] : i < num ? new_token(i - in_.k) : -1;
-      // In the order of tokens; the other half is the logit.
-      s_.keys[i] = token < 0 ? 0
-                             : (uint64_t{~static_cast<uint32_t>(token)} << 32) |
-                                   __float_as_uint(in_.x[token]);
+      s_.keys[i] = token < 0 ? 0 : listing(token, in_.x[token]);
     }
-    sort_descending<kThreads>(s_.keys, padded);
-    uint64_t weight = 0, listed = 0;
-    for (int i = thread; i < num; i += kThreads) {
-      const uint64_t key = s_.keys[i];
-      if (key == 0) continue;
-      s_.tokens[i] = slot_of(key >> 32);
-      s_.logits[i] = __uint_as_float(static_cast<uint32_t>(key));
-      if (s_.tokens[i] == in_.tokens[in_.k]) s_.place = i;
-      weight += weight_of(s_.logits[i], in_.values[0]);
-      ++listed;
-    }
+    list(padded);
+    uint64_t weight = 0;
+    for_slots([&](int i, float logit) {
+      if (tokens_[i] == in_.tokens[in_.k]) s_.place = i;
+      weight += weight_of(logit, in_.values[0]);
+    });
     weight = sum(s_, weight);
-    logits_ = s_.logits;
-    tokens_ = s_.tokens;
-    count_ = static_cast<int>(sum(s_, listed));
     rest_.any = count_ < in_.n;
     rest_.most = in_.values[in_.k - 1];
     rest_.below = make_key(rest_.most, s_.place);
@@ -245,6 +235,45 @@ class Chain {
   template <typename F>
   __device__ void for_slots(F f) const {
     for_slots(Range{0, count_}, f);
+  }
+
+  // Sorted, these put slots in the order of their tokens.
+  static __device__ uint64_t listing(int token, float logit) {
+    return (uint64_t{~static_cast<uint32_t>(token)} << 32) | __float_as_uint(logit);
+  }
+
+  // Makes a list of s_.keys, of which there are `num`, a power of two, those that are 0 at the end.
+  __device__ void list(int num) {
+    sort_descending<kThreads>(s_.keys, num);
+    uint64_t listed = 0;
+    for (int i = static_cast<int>(threadIdx.x); i < num; i += kThreads) {
+      const uint64_t key = s_.keys[i];
+      if (key == 0) continue;
+      s_.tokens[i] = slot_of(key >> 32);
+      s_.logits[i] = __uint_as_float(static_cast<uint32_t>(key));
+      ++listed;
+    }
+    logits_ = s_.logits;
+    tokens_ = s_.tokens;
+    count_ = static_cast<int>(sum(s_, listed));
+  }
+
+  // Goes on with a list where little is left of a whole row.
+  __device__ void shrink() {
+    uint64_t number = 0;
+    for_slots([&](int, float) { ++number; });
+    const auto left = static_cast<int>(sum(s_, number));
+    if (left > kSorted) return;
+    int padded = 2;
+    while (padded < left) padded *= 2;
+    for (int i = static_cast<int>(threadIdx.x); i < padded; i += kThreads) s_.keys[i] = 0;
+    if (threadIdx.x == 0) s_.num_keys = 0;
+    __syncthreads();
+    for_slots([&](int token, float logit) {
+      s_.keys[atomicAdd(&s_.num_keys, 1)] = listing(token, logit);
+    });
+    list(padded);
+    find_best();
   }
 
   __device__ void find_best() {
@@ -408,7 +437,9 @@ class Chain {
       logits_[i] = -INFINITY;
       dropped = true;
     });
-    return __syncthreads_or(dropped) != 0;
+    const bool any = __syncthreads_or(dropped) != 0;
+    if (any && tokens_ == nullptr) shrink();
+    return any;
   }
 
   // What is better than or at `key` by logit.
