@@ -209,7 +209,7 @@ bool Sampler::device_row(SampleRow& row, std::vector<LogitChange>& changes,
   chain.presence_penalty = params_.presence_penalty;
   chain.frequency_penalty = params_.frequency_penalty;
   chain.min_keep = params_.min_keep;
-  chain.mirostat = params_.mirostat;
+  chain.mirostat = is_greedy() ? 0 : params_.mirostat;
   chain.mirostat_mu = static_cast<float>(mirostat_mu_);
   if (!append_changes(chain, changes, max_changes)) return false;
   row = chain;
