@@ -59,7 +59,7 @@ function(realm_cuda_objects variable)
     add_custom_command(
       OUTPUT "${object}"
       COMMAND ${launcher} "${REALM_NVCC}" -std=c++20 -O3 ${archs} -ccbin "${CMAKE_CXX_COMPILER}"
-              --expt-relaxed-constexpr -Xcompiler=${host_flags}
+              --expt-relaxed-constexpr --compress-mode=size -Xcompiler=${host_flags}
               -Werror=all-warnings --diag-suppress=177 -lineinfo "-I${CMAKE_SOURCE_DIR}/src"
               -MD -MF "${object}.d" -c "${file}" -o "${object}"
       DEPENDS "${file}"

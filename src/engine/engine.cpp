@@ -17,51 +17,6 @@ namespace {
 // Programs kept for shapes met before; a server alternates among few.
 constexpr size_t kMaxPrograms = 128;
 
-// What a number of tokens or sequences is padded to: up to an eighth more than it is, and never
-// past what products take in one piece at no greater cost.
-int64_t padded_count(int64_t count) {
-  const int64_t step = count <= 8     ? 1
-                       : count <= 32  ? 4
-                       : count <= 128 ? 16
-                       : count <= 512 ? 32
-                                      : 128;
-  return (count + step - 1) / step * step;
-}
-// Tokens that padding adds at most, all in one sequence.
-constexpr int64_t kPaddingPages = (128 + kPageTokens - 1) / kPageTokens;
-
-}  // namespace
-
-// Where each input stands in the input buffer, for the largest step. The table of pages comes last:
-// only its rows in use are uploaded.
-struct InputLayout {
-  size_t tokens, positions, slots, seq_start, logit_rows, draws, seq_last, near_first, near_last,
-      shared, page_table, total;
-
-  InputLayout(const EngineOptions& o, int64_t max_sequences, int64_t max_pages, bool is_encoder) {
-    size_t at = 0;
-    const auto take = [&](int64_t count, size_t size) {
-      const size_t begin = at;
-      at += (static_cast<size_t>(count) * size + 63) / 64 * 64;
-      return begin;
-    };
-    tokens = take(o.max_step_tokens, 4);
-    positions = take(o.max_step_tokens, 4);
-    slots = take(o.max_step_tokens, 8);
-    seq_start = take(max_sequences + 1, 4);
-    logit_rows = take(o.max_step_tokens, 4);
-    draws = take(2 * o.max_logit_rows, 4);
-    seq_last = take(is_encoder ? o.max_step_tokens : 0, 4);
-    near_first = take(is_encoder ? o.max_step_tokens : 0, 4);
-    near_last = take(is_encoder ? o.max_step_tokens : 0, 4);
-    shared = take(3 * max_sequences, 4);
-    page_table = take(max_sequences * max_pages, 4);
-    total = at;
-  }
-};
-
-namespace {
-
 Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return {};
   return Error{ErrorCode::kInvalidArgument, std::string(name) + ": " + std::to_string(value) +
@@ -86,39 +41,18 @@ bool all_finite(std::span<const float> values) {
 
 }  // namespace
 
-struct Engine::Inputs {
-  int32_t *tokens, *positions;
-  int64_t* slots;
-  int32_t *seq_start, *logit_rows;
-  float* draws;
-  PageGroup* shared;
-  int32_t* page_table;
-
-  Inputs(std::byte* base, const InputLayout& layout)
-      : tokens(reinterpret_cast<int32_t*>(base + layout.tokens)),
-        positions(reinterpret_cast<int32_t*>(base + layout.positions)),
-        slots(reinterpret_cast<int64_t*>(base + layout.slots)),
-        seq_start(reinterpret_cast<int32_t*>(base + layout.seq_start)),
-        logit_rows(reinterpret_cast<int32_t*>(base + layout.logit_rows)),
-        draws(reinterpret_cast<float*>(base + layout.draws)),
-        shared(reinterpret_cast<PageGroup*>(base + layout.shared)),
-        page_table(reinterpret_cast<int32_t*>(base + layout.page_table)) {
-    static_assert(sizeof(PageGroup) == 3 * sizeof(int32_t));  // a row of Attention::shared
-  }
-};
-
-InputLayout Engine::input_layout() const {
-  return InputLayout(options_, max_sequence_rows(), max_pages_, model_->info().is_encoder);
-}
-
 RowSummary StepSummaries::row(int64_t i) const {
   const auto at = static_cast<size_t>(i), k = static_cast<size_t>(best);
-  return {.logits = logits.subspan(at * k, k),
-          .tokens = tokens.subspan(at * (k + 1) + 1, k),
-          .vocab = static_cast<size_t>(vocab),
-          .sum = sums[2 * at],
-          .drawn = tokens[at * (k + 1)],
-          .drawn_logit = sums[2 * at + 1]};
+  RowSummary summary{.logits = logits.subspan(at * k, k),
+                     .tokens = tokens.subspan(at * (k + 1) + 1, k),
+                     .vocab = static_cast<size_t>(vocab),
+                     .sum = sums[2 * at],
+                     .drawn = tokens[at * (k + 1)],
+                     .drawn_logit = sums[2 * at + 1]};
+  if (!chosen.empty() && chosen[at] != -1) {
+    summary.choice = {.token = chosen[at], .logit = facts[2 * at], .surprise = facts[2 * at + 1]};
+  }
+  return summary;
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, Backend& backend,
@@ -164,15 +98,20 @@ Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, const Engin
     : model_(std::move(model)),
       backend_(backend),
       options_(options),
-      max_pages_((options.context + kPageTokens - 1) / kPageTokens),
       pads_(!backend.is_host() && !model_->info().is_encoder),
-      pool_(num_pages) {
-  // The padding's sequence has a row of the table of pages, too.
-  if (pads_) max_pages_ = std::max(max_pages_, kPaddingPages);
+      pool_(num_pages),
+      inputs_(model_->info(), options_, num_pages, pads_, shared_page_bytes()) {}
+
+// Of one layer; 0 where the backend reads each sequence's pages for itself.
+int64_t Engine::shared_page_bytes() const {
+  if (!backend_.reads_shared_pages_once()) return 0;
+  const size_t layers = std::max<size_t>(model_->info().kv_layers.size(), 1);
+  const size_t bytes = page_bytes(model_->info(), options_.kv_type) / layers;
+  return static_cast<int64_t>(std::max<size_t>(bytes, 1));
 }
 
 Status Engine::allocate(int32_t num_pages) {
-  if (pads_) num_pages += static_cast<int32_t>(kPaddingPages);
+  num_pages += inputs_.padding_pages();
   const BlockFormat& format = *find_block_format(options_.kv_type);
   for (const KvLayerShape& shape : model_->info().kv_layers) {
     const auto index = static_cast<int64_t>(cache_.size());
@@ -203,22 +142,20 @@ Status Engine::allocate(int32_t num_pages) {
     }
     cache_.push_back(layer);
   }
-  const InputLayout layout = input_layout();
-  inputs_ = TRY(backend_.allocate(layout.total));
-  staging_.resize(layout.total);
+  TRY(inputs_.allocate(backend_));
   // Dry runs size the scratch: the most tokens with the most logits is the largest step.
   size_t scratch_bytes = 0;
   if (!model_->info().is_encoder) {
-    const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
-                                           options_.max_logit_rows, Output::kSummaries, false}));
+    const StepProgram largest = TRY(build({options_.max_step_tokens, inputs_.max_sequences(),
+                                           options_.max_logit_rows, StepResult::kSampled}));
     scratch_bytes = largest.program.scratch_bytes;
     // Where rows stay on the device, one at a time is fetched as a rule.
     const int64_t rows_wanted = pads_ ? 1 : options_.max_logit_rows;
     logits_.resize(static_cast<size_t>(rows_wanted * model_->info().vocab_size));
   }
   if (options_.embeddings) {
-    const StepProgram largest = TRY(build({options_.max_step_tokens, max_sequence_rows(),
-                                           options_.max_step_tokens, Output::kHidden, false}));
+    const StepProgram largest = TRY(build({options_.max_step_tokens, inputs_.max_sequences(),
+                                           options_.max_step_tokens, StepResult::kHidden}));
     scratch_bytes = std::max(scratch_bytes, largest.program.scratch_bytes);
   }
   scratch_ = TRY(backend_.allocate(scratch_bytes));
@@ -253,7 +190,9 @@ Status Engine::rehearse() {
     }
     Status done;
     if (!model_->info().is_encoder) {
-      if (const auto step = step_summaries(items, draws); !step.ok()) done = step.error();
+      const std::vector<SampleRow> chains(draws.size());
+      const auto step = step_summaries(items, draws, {}, {chains, {}});
+      if (!step.ok()) done = step.error();
     } else if (!is_decode) {
       if (const auto step = step_hidden(items); !step.ok()) done = step.error();
     }
@@ -265,51 +204,49 @@ Status Engine::rehearse() {
   return {};
 }
 
-StepInputs Engine::input_views(const Shape& shape) const {
-  const auto [tokens, sequences, rows, output, shares] = shape;
-  const InputLayout layout = input_layout();
-  std::byte* base = inputs_.data.get();
-  StepInputs inputs{
-      .tokens = make_view(base + layout.tokens, DType::kI32, {tokens}),
-      .positions = make_view(base + layout.positions, DType::kI32, {tokens}),
-      .slots = make_view(base + layout.slots, DType::kI64, {tokens}),
-      .seq_start = make_view(base + layout.seq_start, DType::kI32, {sequences + 1}),
-      .page_table = make_view(base + layout.page_table, DType::kI32, {sequences, max_pages_}),
-      .logit_rows = make_view(base + layout.logit_rows, DType::kI32, {rows}),
-      .wants_hidden = output == Output::kHidden,
-      .context = options_.context,
-  };
-  if (shares) inputs.shared = make_view(base + layout.shared, DType::kI32, {sequences, 3});
-  if (model_->info().is_encoder) {
-    inputs.seq_last = make_view(base + layout.seq_last, DType::kI32, {tokens});
-    inputs.near_first = make_view(base + layout.near_first, DType::kI32, {tokens});
-    inputs.near_last = make_view(base + layout.near_last, DType::kI32, {tokens});
-  }
-  return inputs;
-}
-
 int64_t Engine::num_best() const {
   return std::min(TopCandidates::kMost, model_->info().vocab_size);
 }
 
-Result<Engine::StepProgram> Engine::build(const Shape& shape) const {
+// Appends what makes the step's result of its logits. What comes to the host is one piece of
+// memory, so that it comes at once.
+void Engine::add_sampling(ProgramBuilder& builder, const TensorView& logits,
+                          StepResult result) const {
+  const int64_t rows = logits.dim(0), k = num_best();
+  const bool chooses = result == StepResult::kSampled;
+  const TensorView all = builder.scratch({rows * (2 * k + 3 + (chooses ? 3 : 0))});
+  std::byte* end = all.data;
+  const auto take = [&](DType type, std::initializer_list<int64_t> shape) {
+    const TensorView view = make_view(end, type, shape);
+    end += view.extent_bytes();
+    return view;
+  };
+  const TopCandidates top{.x = logits,
+                          .draws = inputs_.draws(rows),
+                          .values = take(DType::kF32, {rows, k}),
+                          .tokens = take(DType::kI32, {rows, 1 + k}),
+                          .sums = take(DType::kF32, {rows, 2})};
+  builder.add(top);
+  if (!chooses) return;
+  builder.add(SampleTokens{.x = logits,
+                           .values = top.values,
+                           .tokens = top.tokens,
+                           .sums = top.sums,
+                           .settings = inputs_.settings(rows),
+                           .changes = inputs_.changes(),
+                           .work = builder.scratch({rows, logits.dim(1)}),
+                           .chosen = take(DType::kI32, {rows}),
+                           .facts = take(DType::kF32, {rows, 2})});
+}
+
+Result<Engine::StepProgram> Engine::build(const StepShape& shape) const {
   ProgramBuilder builder;
-  const TensorView logits = model_->forward(builder, input_views(shape), cache_);
-  const int64_t rows = std::get<2>(shape);
-  if (std::get<3>(shape) == Output::kTokens) {
-    builder.add(ArgMax{.x = logits, .out = builder.scratch({rows}, DType::kI32)});
-  } else if (std::get<3>(shape) == Output::kSummaries) {
-    // One piece of memory, so that they come to the host at once.
-    const int64_t k = num_best();
-    const TensorView all = builder.scratch({rows * (2 * k + 3)});
-    std::byte* draws = inputs_.data.get() + input_layout().draws;
-    builder.add(TopCandidates{
-        .x = logits,
-        .draws = make_view(draws, DType::kF32, {rows, 2}),
-        .values = make_view(all.data, DType::kF32, {rows, k}),
-        .tokens = make_view(all.data + 4 * rows * k, DType::kI32, {rows, 1 + k}),
-        .sums = make_view(all.data + 4 * rows * (2 * k + 1), DType::kF32, {rows, 2})});
-  } else if (std::get<3>(shape) == Output::kHidden) {
+  const TensorView logits = model_->forward(builder, inputs_.views(shape), cache_);
+  if (shape.result == StepResult::kTokens) {
+    builder.add(ArgMax{.x = logits, .out = builder.scratch({shape.rows}, DType::kI32)});
+  } else if (shape.result == StepResult::kSummaries || shape.result == StepResult::kSampled) {
+    add_sampling(builder, logits, shape.result);
+  } else if (shape.result == StepResult::kHidden) {
     CHECK(logits.dim(1) == model_->info().hidden_size);
   }
   StepProgram step;
@@ -317,7 +254,7 @@ Result<Engine::StepProgram> Engine::build(const Shape& shape) const {
   return step;
 }
 
-Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
+Result<const Engine::StepProgram*> Engine::program_for(const StepShape& shape) {
   ++num_runs_;
   if (auto found = programs_.find(shape); found != programs_.end()) {
     found->second.last_use = num_runs_;
@@ -326,14 +263,15 @@ Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
   StepProgram step = TRY(build(shape));
   CHECK(step.program.scratch_bytes <= scratch_.size_bytes);
   ProgramBuilder::place(step.program, scratch_.data.get());
-  if (const auto* top = std::get_if<TopCandidates>(&step.program.ops.back())) {
-    step.output = top->values;
-    step.logits = top->x;
-  } else {
-    // The output is that of the last op.
-    for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
-      if (written) step.output = view;
-    });
+  // The output is that of the last op, unless rows are summarized.
+  for_each_tensor(step.program.ops.back(), [&](TensorView& view, bool written) {
+    if (written) step.output = view;
+  });
+  for (const Op& op : step.program.ops) {
+    if (const auto* top = std::get_if<TopCandidates>(&op)) {
+      step.output = top->values;
+      step.logits = top->x;
+    }
   }
   step.prepared = TRY(backend_.prepare(step.program.ops));
   step.last_use = num_runs_;
@@ -345,7 +283,7 @@ Result<const Engine::StepProgram*> Engine::program_for(const Shape& shape) {
   return &programs_.emplace(shape, std::move(step)).first->second;
 }
 
-Status Engine::check(std::span<const StepItem> items, Output output) const {
+Status Engine::check(std::span<const StepItem> items, StepResult result) const {
   int64_t tokens = 0, rows = 0;
   for (const StepItem& item : items) {
     const int64_t count = static_cast<int64_t>(item.tokens.size());
@@ -366,155 +304,24 @@ Status Engine::check(std::span<const StepItem> items, Output output) const {
   }
   CHECK(!items.empty() && static_cast<int64_t>(items.size()) <= options_.max_sequences);
   CHECK(tokens <= options_.max_step_tokens);
-  CHECK(output == Output::kHidden ? options_.embeddings : rows <= options_.max_logit_rows);
+  CHECK(result == StepResult::kHidden ? options_.embeddings : rows <= options_.max_logit_rows);
   return {};
 }
 
-// What an encoder's tokens see.
-void Engine::write_reach(std::span<const StepItem> items) {
-  const InputLayout layout = input_layout();
-  auto* seq_last = reinterpret_cast<int32_t*>(staging_.data() + layout.seq_last);
-  auto* near_first = reinterpret_cast<int32_t*>(staging_.data() + layout.near_first);
-  auto* near_last = reinterpret_cast<int32_t*>(staging_.data() + layout.near_last);
-  const int64_t reach = model_->info().reach;
-  for (const StepItem& item : items) {
-    const int64_t last = static_cast<int64_t>(item.tokens.size()) - 1;
-    for (int64_t own = 0; own <= last; ++own) {
-      *seq_last++ = static_cast<int32_t>(last);
-      *near_first++ = static_cast<int32_t>(std::max<int64_t>(own - reach, 0));
-      *near_last++ = static_cast<int32_t>(std::min(own + reach, last));
-    }
-  }
-}
-
-// A larger shape of the same kind: one token a sequence stays one token a sequence.
-Engine::Shape Engine::padded(const Shape& shape) const {
-  auto [tokens, sequences, rows, output, shares] = shape;
-  if (!pads_) return shape;
-  const bool decode = tokens == sequences;
-  tokens = std::min(padded_count(tokens), options_.max_step_tokens);
-  sequences = decode ? std::min(tokens, options_.max_sequences)
-                     : std::min(padded_count(sequences), options_.max_sequences);
-  if (decode) tokens = sequences;
-  if (!decode) {
-    // Padding's tokens need a sequence; and what is not decoding must not look like it.
-    if (tokens > std::get<0>(shape)) sequences = std::max(sequences, std::get<1>(shape) + 1);
-    sequences = std::min(sequences, tokens - 1);
-  }
-  // More rows than sequences are those of a prompt, wanted once.
-  if (rows <= sequences) rows = std::max(rows, std::min(sequences, options_.max_logit_rows));
-  return {tokens, sequences, rows, output, shares};
-}
-
-// Tokens of no sequence, at the end: in sequences of one token each where all are, else in one.
-// Sequences without tokens follow.
-void Engine::fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences) {
-  const int64_t tokens = std::get<0>(shape), sequences = std::get<1>(shape);
-  Inputs in(staging_.data(), input_layout());
-  const bool decode = tokens == sequences;
-  for (int64_t s = num_sequences; s < sequences; ++s) {
-    in.seq_start[s + 1] = static_cast<int32_t>(decode ? s + 1 : tokens);
-    in.shared[s] = {};
-    for (int64_t page = 0; page < kPaddingPages; ++page) {
-      in.page_table[s * max_pages_ + page] = static_cast<int32_t>(pool_.num_pages() + page);
-    }
-  }
-  for (int64_t t = num_tokens; t < tokens; ++t) {
-    const int64_t position = decode ? 0 : (t - num_tokens) % options_.context;
-    in.tokens[t] = 0;
-    in.positions[t] = static_cast<int32_t>(position);
-    in.slots[t] = int64_t{pool_.num_pages()} * kPageTokens + position;
-  }
-}
-
-// Whether sequences of the step share pages that the backend can read once for all of them; then
-// shared_ says which.
-bool Engine::find_shared(std::span<const StepItem> items) {
-  if (!backend_.reads_shared_pages_once()) return false;
-  whole_pages_.clear();
-  for (const StepItem& item : items) {
-    if (item.tokens.size() > 1) return false;
-    const auto count = static_cast<size_t>(item.sequence->length() / kPageTokens);
-    whole_pages_.push_back(item.sequence->pages().first(count));
-  }
-  const auto layers = static_cast<int64_t>(std::max<size_t>(model_->info().kv_layers.size(), 1));
-  const auto layer_bytes =
-      static_cast<int64_t>(page_bytes(model_->info(), options_.kv_type)) / layers;
-  return shared_.find(whole_pages_, options_.shared_bytes_min / std::max<int64_t>(layer_bytes, 1));
-}
-
-Engine::Shape Engine::fill_inputs(std::span<const StepItem> items, Output output) {
-  Inputs in(staging_.data(), input_layout());
-  const bool shares = find_shared(items);
-  first_tokens_.resize(items.size());
-  int32_t num_tokens = 0, num_rows = 0;
-  for (size_t s = 0; s < items.size(); ++s) {
-    const size_t index = shares ? static_cast<size_t>(shared_.order()[s]) : s;
-    const StepItem& item = items[index];
-    const std::span<const PageId> pages = item.sequence->pages();
-    const int64_t start = item.sequence->length();
-    first_tokens_[index] = num_tokens;
-    in.seq_start[s] = num_tokens;
-    if (shares) in.shared[s] = shared_.groups()[s];
-    std::copy(pages.begin(), pages.end(), in.page_table + static_cast<int64_t>(s) * max_pages_);
-    for (size_t i = 0; i < item.tokens.size(); ++i) {
-      const int64_t position = start + static_cast<int64_t>(i);
-      in.tokens[num_tokens] = item.tokens[i];
-      in.positions[num_tokens] = static_cast<int32_t>(position);
-      in.slots[num_tokens] =
-          int64_t{pages[static_cast<size_t>(position / kPageTokens)]} * kPageTokens +
-          position % kPageTokens;
-      ++num_tokens;
-    }
-  }
-  // Rows come in the order of the items, whatever that of the batch is.
-  for (size_t index = 0; index < items.size(); ++index) {
-    const StepItem& item = items[index];
-    const auto count = static_cast<int32_t>(item.tokens.size());
-    const int32_t wanted = item.logits == WantLogits::kAll    ? count
-                           : item.logits == WantLogits::kLast ? 1
-                                                              : 0;
-    for (int32_t i = count - wanted; i < count; ++i) {
-      in.logit_rows[num_rows++] = first_tokens_[index] + i;
-    }
-  }
-  const auto num_sequences = static_cast<int64_t>(items.size());
-  in.seq_start[num_sequences] = num_tokens;
-  // A step that wants no logits still computes one row: the program's shape stays simple and the
-  // cost is that of one token.
-  const Shape shape =
-      padded({num_tokens, num_sequences, std::max(num_rows, int32_t{1}), output, shares});
-  for (int64_t row = num_rows; row < std::get<2>(shape); ++row) {
-    in.logit_rows[row] = num_tokens - 1;
-    in.draws[2 * row] = 1.0f;
-    in.draws[2 * row + 1] = 0.0f;
-  }
-  fill_padding(shape, num_tokens, num_sequences);
-  return shape;
-}
-
-Result<Engine::Done> Engine::run(std::span<const StepItem> items, Output output,
-                                 std::span<const DeviceDraw> draws, const Meanwhile& meanwhile) {
-  TRY(check(items, output));
-  if (model_->info().is_encoder) write_reach(items);
-  const InputLayout layout = input_layout();
-  const Shape shape = fill_inputs(items, output);
-  Inputs in(staging_.data(), layout);
-  for (size_t row = 0; row < draws.size(); ++row) {
-    in.draws[2 * row] = draws[row].inverse_temperature;
-    in.draws[2 * row + 1] = draws[row].share;
-  }
+Result<Engine::Done> Engine::run(std::span<const StepItem> items, StepResult result,
+                                 std::span<const DeviceDraw> draws, const Meanwhile& meanwhile,
+                                 const DeviceChains& chains) {
+  TRY(check(items, result));
+  const StepShape shape = inputs_.fill(items, result);
+  inputs_.set_draws(draws);
+  if (result == StepResult::kSampled) inputs_.set_chains(shape, chains);
   const StepProgram* step = TRY(program_for(shape));
-  const size_t used =
-      layout.page_table + static_cast<size_t>(std::get<1>(shape) * max_pages_) * sizeof(int32_t);
-  TRY(backend_.upload(inputs_.data.get(), std::span(staging_).first(used)));
+  TRY(inputs_.upload(backend_, shape));
   TRY(step->prepared->run());
   int64_t num_rows = 0;
   for (const StepItem& item : items) {
     item.sequence->append(item.tokens);
-    num_rows += item.logits == WantLogits::kAll    ? static_cast<int64_t>(item.tokens.size())
-                : item.logits == WantLogits::kLast ? 1
-                                                   : 0;
+    num_rows += rows_wanted(item);
   }
   if (meanwhile) meanwhile();
   return Done{step, num_rows};
@@ -529,7 +336,7 @@ Error Engine::not_finite() {
 }
 
 Result<StepLogits> Engine::step(std::span<const StepItem> items, const Meanwhile& meanwhile) {
-  const Done done = TRY(run(items, Output::kLogits, {}, meanwhile));
+  const Done done = TRY(run(items, StepResult::kLogits, {}, meanwhile));
   StepLogits logits{.values = {}, .rows = done.rows, .vocab = model_->info().vocab_size};
   const auto num_values = static_cast<size_t>(logits.rows * logits.vocab);
   if (logits_.size() < num_values) logits_.resize(num_values);
@@ -541,7 +348,7 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items, const Meanwhile
 }
 
 Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items) {
-  const Done done = TRY(run(items, Output::kTokens));
+  const Done done = TRY(run(items, StepResult::kTokens));
   std::vector<Token> tokens(static_cast<size_t>(done.rows));
   static_assert(sizeof(Token) == sizeof(int32_t));
   TRY(backend_.download(std::as_writable_bytes(std::span(tokens)), done.program->output.data));
@@ -551,31 +358,41 @@ Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items) 
 
 Result<StepSummaries> Engine::step_summaries(std::span<const StepItem> items,
                                              std::span<const DeviceDraw> draws,
-                                             const Meanwhile& meanwhile) {
-  const Done done = TRY(run(items, Output::kSummaries, draws, meanwhile));
+                                             const Meanwhile& meanwhile,
+                                             const DeviceChains& chains) {
+  const bool chooses = !chains.rows.empty();
+  const StepResult result = chooses ? StepResult::kSampled : StepResult::kSummaries;
+  const Done done = TRY(run(items, result, draws, meanwhile, chains));
   CHECK(static_cast<int64_t>(draws.size()) == done.rows);
+  CHECK(!chooses || static_cast<int64_t>(chains.rows.size()) == done.rows);
   summarized_ = done.program->logits;
+  // As add_sampling() has laid them out, for all rows of the program.
   const int64_t padded_rows = summarized_.dim(0), k = num_best();
-  const auto words = static_cast<size_t>(padded_rows * (2 * k + 3));
-  summaries_.resize(words * sizeof(float));
+  const int64_t words = padded_rows * (2 * k + 3 + (chooses ? 3 : 0));
+  summaries_.resize(static_cast<size_t>(words) * sizeof(float));
   TRY(backend_.download(summaries_, done.program->output.data));
-  const auto floats = [&](int64_t begin, int64_t count) {
-    return std::span(reinterpret_cast<const float*>(summaries_.data()) + begin,
-                     static_cast<size_t>(count));
+  int64_t end = 0;
+  const auto take = [&]<typename T>(int64_t columns, T) {
+    static_assert(sizeof(T) == sizeof(float));
+    const auto* begin = reinterpret_cast<const T*>(summaries_.data()) + end;
+    end += padded_rows * columns;
+    return std::span(begin, static_cast<size_t>(done.rows * columns));
   };
-  static_assert(sizeof(Token) == sizeof(int32_t));
-  const std::span<const Token> tokens(
-      reinterpret_cast<const Token*>(summaries_.data()) + padded_rows * k,
-      static_cast<size_t>(done.rows * (k + 1)));
-  for (int64_t row = 0; row < done.rows; ++row) {
-    if (tokens[static_cast<size_t>(row * (k + 1))] < 0) return not_finite();
+  StepSummaries summaries;
+  summaries.rows = done.rows;
+  summaries.best = k;
+  summaries.vocab = model_->info().vocab_size;
+  summaries.logits = take(k, float{});
+  summaries.tokens = take(1 + k, Token{});
+  summaries.sums = take(2, float{});
+  if (chooses) {
+    summaries.chosen = take(1, Token{});
+    summaries.facts = take(2, float{});
   }
-  return StepSummaries{.logits = floats(0, done.rows * k),
-                       .sums = floats(padded_rows * (2 * k + 1), 2 * done.rows),
-                       .tokens = tokens,
-                       .rows = done.rows,
-                       .best = k,
-                       .vocab = model_->info().vocab_size};
+  for (int64_t row = 0; row < done.rows; ++row) {
+    if (summaries.tokens[static_cast<size_t>(row * (k + 1))] < 0) return not_finite();
+  }
+  return summaries;
 }
 
 Result<std::span<const float>> Engine::logits_row(int64_t i) {
@@ -586,7 +403,7 @@ Result<std::span<const float>> Engine::logits_row(int64_t i) {
 
 Result<StepHidden> Engine::step_hidden(std::span<const StepItem> items,
                                        const Meanwhile& meanwhile) {
-  const Done done = TRY(run(items, Output::kHidden, {}, meanwhile));
+  const Done done = TRY(run(items, StepResult::kHidden, {}, meanwhile));
   StepHidden hidden{.values = {}, .rows = done.rows, .size = model_->info().hidden_size};
   hidden_.resize(static_cast<size_t>(hidden.rows * hidden.size));
   const std::span<float> values(hidden_);
@@ -639,7 +456,7 @@ Status Engine::take_host_pages() {
   for (int round = 0; round < 3; ++round) {
     const auto begin = std::chrono::steady_clock::now();
     TRY(swap_pages(swaps));
-    TRY(backend_.download(one, inputs_.data.get()));
+    TRY(backend_.download(one, inputs_.device()));
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
     const double each = taken.count() / static_cast<double>(swaps.size());
     swap_page_seconds_ = round == 0 ? each : std::min(swap_page_seconds_, each);

@@ -8,16 +8,15 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "base/token.h"
+#include "engine/batch_inputs.h"
 #include "engine/page_pool.h"
 #include "engine/sampling/sampler.h"
 #include "engine/sequence.h"
-#include "engine/shared_pages.h"
 #include "models/model.h"
 #include "ops/backend.h"
 
@@ -51,6 +50,9 @@ struct StepItem {
 struct StepSummaries {
   std::span<const float> logits, sums;  // [rows, best], [rows, 2]: as ops/top_candidates.h has them
   std::span<const Token> tokens;        // [rows, 1 + best]
+  // [rows], [rows, 2]: as ops/sample_tokens.h has them; empty where no chains were given.
+  std::span<const Token> chosen;
+  std::span<const float> facts;
   int64_t rows = 0, best = 0, vocab = 0;
   RowSummary row(int64_t i) const;
 };
@@ -73,8 +75,6 @@ struct StepHidden {
   }
 };
 
-struct InputLayout;
-
 class Engine {
  public:
   // `backend` outlives the engine. Errors: kInvalidArgument for options out of range, kExhausted
@@ -95,10 +95,12 @@ class Engine {
   // the rows' leaving the device.
   Result<std::vector<Token>> step_greedy(std::span<const StepItem> items);
   // The same, giving of each row what sampling mostly needs; the rows stay on the device. `draws`
-  // has one entry for each.
+  // has one entry for each, and so has `chains`, if there are any, with max_changes() in all.
   Result<StepSummaries> step_summaries(std::span<const StepItem> items,
                                        std::span<const DeviceDraw> draws,
-                                       const Meanwhile& meanwhile = {});
+                                       const Meanwhile& meanwhile = {},
+                                       const DeviceChains& chains = {});
+  int64_t max_changes() const { return inputs_.max_changes(); }
   // Row `i` of the last step_summaries, whole; valid until the next call.
   Result<std::span<const float>> logits_row(int64_t i);
   // Whether a step has something to wait for.
@@ -125,7 +127,6 @@ class Engine {
   size_t scratch_bytes() const { return scratch_.size_bytes; }
 
  private:
-  enum class Output { kLogits, kTokens, kSummaries, kHidden };
   struct StepProgram {
     Program program;
     TensorView output;  // logits, tokens, hidden states, the first of summaries
@@ -133,45 +134,32 @@ class Engine {
     std::unique_ptr<PreparedProgram> prepared;  // of placed programs
     uint64_t last_use = 0;
   };
-  // Tokens, sequences, rows, what comes out, whether sequences share pages: a program depends on
-  // nothing else of a step.
-  using Shape = std::tuple<int64_t, int64_t, int64_t, Output, bool>;
   // A step that has been run; of `rows` rows its output can be downloaded.
   struct Done {
     const StepProgram* program;
     int64_t rows;
   };
 
-  // The host's view of the input buffer.
-  struct Inputs;
-  InputLayout input_layout() const;
-
   Engine(std::shared_ptr<const Model> model, Backend& backend, const EngineOptions& options,
          int32_t num_pages);
+  int64_t shared_page_bytes() const;
   Status allocate(int32_t num_pages);
   Status rehearse();
   Status take_host_pages();
-  StepInputs input_views(const Shape& shape) const;
-  Result<StepProgram> build(const Shape& shape) const;
-  Result<const StepProgram*> program_for(const Shape& shape);
-  Status check(std::span<const StepItem> items, Output output) const;
-  void write_reach(std::span<const StepItem> items);
-  Shape padded(const Shape& shape) const;
-  Shape fill_inputs(std::span<const StepItem> items, Output output);
-  bool find_shared(std::span<const StepItem> items);
-  void fill_padding(const Shape& shape, int64_t num_tokens, int64_t num_sequences);
+  Result<StepProgram> build(const StepShape& shape) const;
+  void add_sampling(ProgramBuilder& builder, const TensorView& logits, StepResult result) const;
+  Result<const StepProgram*> program_for(const StepShape& shape);
+  Status check(std::span<const StepItem> items, StepResult result) const;
   int64_t num_best() const;
-  int64_t max_sequence_rows() const { return options_.max_sequences + (pads_ ? 1 : 0); }
-  Result<Done> run(std::span<const StepItem> items, Output output,
-                   std::span<const DeviceDraw> draws = {}, const Meanwhile& meanwhile = {});
+  Result<Done> run(std::span<const StepItem> items, StepResult result,
+                   std::span<const DeviceDraw> draws = {}, const Meanwhile& meanwhile = {},
+                   const DeviceChains& chains = {});
   Error not_finite();
 
   std::shared_ptr<const Model> model_;
   Backend& backend_;
   EngineOptions options_;
-  int64_t max_pages_;  // of one sequence
-  // Steps are padded to few shapes, by tokens of a sequence that nobody reads, with pages past
-  // those of the pool: a device's backend replays what it has recorded for a shape.
+  // Steps are padded to few shapes: a device's backend replays what it has recorded for a shape.
   const bool pads_;
   PagePool pool_;
   std::vector<KvLayer> cache_;
@@ -179,13 +167,9 @@ class Engine {
   size_t cache_bytes_ = 0;
   Buffer host_pages_;  // [host pages, bytes of a page]
   double swap_page_seconds_ = 0;
-  Buffer inputs_;
+  BatchInputs inputs_;
   Buffer scratch_;
-  std::vector<std::byte> staging_;  // the host's copy of inputs_
-  SharedPages shared_;              // of the step that is being made
-  std::vector<std::span<const PageId>> whole_pages_;
-  std::vector<int32_t> first_tokens_;  // of each item, in the batch
-  std::map<Shape, StepProgram> programs_;
+  std::map<StepShape, StepProgram> programs_;
   uint64_t num_runs_ = 0;
   std::vector<float> logits_, hidden_;
   std::vector<std::byte> summaries_;

@@ -40,11 +40,25 @@ Status StepSampler::run_with_rows(std::span<const StepItem> items, std::span<Row
   return {};
 }
 
+// What the device chooses itself; nothing at all where it is no row.
+DeviceChains StepSampler::plan_chains(std::span<const Row> rows) {
+  chains_.assign(rows.size(), {});
+  changes_.clear();
+  bool any = false;
+  const auto room = static_cast<size_t>(engine_.max_changes());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const bool is_free = !rows[i].constrained && rows[i].status.ok();
+    if (is_free && rows[i].sampler->device_row(chains_[i], changes_, room)) any = true;
+  }
+  return any ? DeviceChains{chains_, changes_} : DeviceChains{};
+}
+
 Status StepSampler::run_with_summaries(std::span<const StepItem> items, std::span<Row> rows,
                                        const Engine::Meanwhile& meanwhile) {
   draws_.clear();
   for (const Row& row : rows) draws_.push_back(row.sampler->device_draw());
-  const StepSummaries summaries = TRY(engine_.step_summaries(items, draws_, meanwhile));
+  const StepSummaries summaries =
+      TRY(engine_.step_summaries(items, draws_, meanwhile, plan_chains(rows)));
   undecided_.assign(rows.size(), 0);
   for_rows(rows, [&](Row& row, int64_t i, Candidates& scratch) -> Status {
     auto sampled = TRY(row.sampler->sample(summaries.row(i), row.allowed, scratch));

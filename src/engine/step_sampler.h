@@ -1,6 +1,8 @@
 // A step and the tokens that follow it: what generation, the scheduler's runner and batched answers
 // share. On the host a sampler looks at the rows of logits themselves. Where those lie on a device
-// it gets summaries of them, and the row itself only where its choice depends on more.
+// it runs the chains of samplers, too, and what comes back are tokens and summaries of the rows. A
+// row that something else has a say in, a grammar, is decided by its summary, and fetched only
+// where the choice depends on more.
 #pragma once
 
 #include <memory>
@@ -20,6 +22,7 @@ class StepSampler {
   // is not sampled.
   struct Row {
     const Sampler* sampler = nullptr;
+    bool constrained = false;                // `allowed` may be set while the step runs
     std::span<const uint32_t> allowed = {};  // Sampler::sample's
     Status status = {};                      // of this row alone
     Sampled sampled = {};
@@ -30,8 +33,8 @@ class StepSampler {
   explicit StepSampler(Engine& engine, std::shared_ptr<SharedPool> pool = nullptr,
                        std::optional<bool> summaries = {});
 
-  // `meanwhile` may still set the rows' `allowed` and `status`. Errors: of the step as a whole, as
-  // Engine::step.
+  // `meanwhile` may still set the rows' `status`, and `allowed` where they are constrained. Errors:
+  // of the step as a whole, as Engine::step.
   Status run(std::span<const StepItem> items, std::span<Row> rows,
              const Engine::Meanwhile& meanwhile = {});
 
@@ -43,6 +46,7 @@ class StepSampler {
                        const Engine::Meanwhile& meanwhile);
   Status run_with_summaries(std::span<const StepItem> items, std::span<Row> rows,
                             const Engine::Meanwhile& meanwhile);
+  DeviceChains plan_chains(std::span<const Row> rows);
   template <typename Body>
   void for_rows(std::span<Row> rows, Body&& body);
 
@@ -51,7 +55,9 @@ class StepSampler {
   bool summaries_;
   std::vector<Candidates> scratch_;  // one a thread
   std::vector<DeviceDraw> draws_;
-  std::vector<char> undecided_;  // of rows
+  std::vector<SampleRow> chains_;
+  std::vector<LogitChange> changes_;  // of all of them
+  std::vector<char> undecided_;       // of rows
   int64_t rows_fetched_ = 0;
 };
 

@@ -39,6 +39,12 @@ size_t bytes_of_row(const TensorView& view) {
   return row_bytes(*format, view.last_dim());
 }
 
+// What an op leaves in memory that it is lent to work in is its own affair.
+bool is_working_memory(const Op& op, const TensorView& view) {
+  const auto* sample = std::get_if<SampleTokens>(&op);
+  return sample != nullptr && sample->work.data == view.data;
+}
+
 // Ids are right or wrong, whatever the tolerance of values is.
 std::optional<std::string> compare_ids(const TensorView& view, size_t start,
                                        const std::vector<std::byte>& expected,
@@ -165,7 +171,7 @@ std::optional<std::string> find_difference(const OpCase& op_case,
       const auto begin = may_change[index].begin() + static_cast<ptrdiff_t>(start + offset);
       std::fill(begin, begin + static_cast<ptrdiff_t>(row_size), true);
     });
-    if (tolerance > 0)
+    if (tolerance > 0 && !is_working_memory(op, view))
       wrong = compare_values(view, start, expected[index], actual[index], tolerance);
   });
   if (wrong) return wrong;

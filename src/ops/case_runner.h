@@ -39,7 +39,8 @@ Result<std::vector<std::vector<std::byte>>> run_case(const OpCase& op_case, Back
 
 // What is wrong with `actual`, in a sentence; nothing where it is right. With tolerance 0 the bytes
 // have to be equal; else each value of a written tensor may differ from the expected one by
-// tolerance times the root mean square of the tensor. In both cases bytes that belong to no written
+// tolerance times the root mean square of the tensor, memory that an op only works in excepted. In
+// both cases bytes that belong to no written
 // view (inputs, gaps between strided rows) have to be what they were.
 std::optional<std::string> find_difference(const OpCase& op_case,
                                            const std::vector<std::vector<std::byte>>& expected,

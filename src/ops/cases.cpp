@@ -1,4 +1,4 @@
-// The cases of every op but attention (attention_cases.cpp), op by op.
+// The cases of the ops that have no file of their own (case_list.h), op by op.
 #include "ops/cases.h"
 
 #include <cmath>
@@ -535,6 +535,7 @@ const std::vector<CaseRow>& check_cases() {
     elementwise_cases(rows);
     argmax_cases(rows);
     top_candidates_cases(rows);
+    sampling_check_cases(rows);
     scale_cases(rows);
     moe_check_cases(rows);
     return rows;
@@ -548,6 +549,7 @@ const std::vector<CaseRow>& bench_cases() {
     bench_products(rows);
     attention_bench_cases(rows);
     moe_bench_cases(rows);
+    sampling_bench_cases(rows);
     bench_rows(rows);
     return rows;
   }();

@@ -5,6 +5,7 @@
 
 #include "formats/quant/quant_table.h"
 #include "ops/kv_types.h"
+#include "ops/sample_row.h"
 
 namespace realm {
 namespace {
@@ -304,6 +305,31 @@ Status check(const TopCandidates& op) {
   return {};
 }
 
+Status check(const SampleTokens& op) {
+  if (!is_f32(op.x, 2) || op.x.dim(1) < 1) return wrong("sample_tokens", "x", op.x);
+  const int64_t rows = op.x.dim(0);
+  // What TopCandidates makes of x.
+  const TopCandidates best{op.x, op.sums, op.values, op.tokens, op.sums};
+  TRY(check(best));
+  const auto is_ints = [](const TensorView& view, int rank, int64_t first) {
+    return view.dtype == DType::kI32 && view.rank == rank && (first < 0 || view.dim(0) == first);
+  };
+  if (!is_ints(op.settings, 2, rows) || op.settings.dim(1) != SampleRow::kWords) {
+    return wrong("sample_tokens", "settings", op.settings);
+  }
+  if (!is_ints(op.changes, 2, -1) || op.changes.dim(1) != 2 || !op.changes.is_contiguous()) {
+    return wrong("sample_tokens", "changes", op.changes);
+  }
+  if (!is_f32(op.work, 2) || !same_shape(op.x, op.work)) {
+    return wrong("sample_tokens", "work", op.work);
+  }
+  if (!is_ints(op.chosen, 1, rows)) return wrong("sample_tokens", "chosen", op.chosen);
+  if (!is_f32(op.facts, 2) || op.facts.dim(0) != rows || op.facts.dim(1) != 2) {
+    return wrong("sample_tokens", "facts", op.facts);
+  }
+  return {};
+}
+
 Status check(const Scale& op) {
   if (!is_f32(op.x, 2)) return wrong("scale", "x", op.x);
   if (!is_f32(op.out, 2) || !same_shape(op.x, op.out)) return wrong("scale", "out", op.out);
@@ -335,6 +361,7 @@ struct Name {
   const char* operator()(const CopyPages&) const { return "copy_pages"; }
   const char* operator()(const ArgMax&) const { return "argmax"; }
   const char* operator()(const TopCandidates&) const { return "top_candidates"; }
+  const char* operator()(const SampleTokens&) const { return "sample_tokens"; }
 };
 
 }  // namespace

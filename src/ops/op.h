@@ -15,13 +15,14 @@
 #include "ops/moe.h"
 #include "ops/norm.h"
 #include "ops/rope.h"
+#include "ops/sample_tokens.h"
 #include "ops/top_candidates.h"
 
 namespace realm {
 
 using Op = std::variant<GatherRows, RmsNorm, LayerNorm, MatMul, SelectExperts, ExpertMatMul,
                         CombineExperts, RopeTable, Rope, StoreKv, Attention, GatedActivation, Add,
-                        Scale, Copy, CopyPages, ArgMax, TopCandidates>;
+                        Scale, Copy, CopyPages, ArgMax, TopCandidates, SampleTokens>;
 
 const char* op_name(const Op& op);
 

@@ -47,7 +47,10 @@ Status EngineRunner::run_generating(std::span<const StepWork> work, std::span<St
   }
   if (items_.empty()) return {};
   rows_.assign(sampled_.size(), {});
-  for (size_t row = 0; row < rows_.size(); ++row) rows_[row].sampler = work[sampled_[row]].sampler;
+  for (size_t row = 0; row < rows_.size(); ++row) {
+    rows_[row].sampler = work[sampled_[row]].sampler;
+    rows_[row].constrained = work[sampled_[row]].constraint != nullptr;
+  }
   TRY(sampler_.run(items_, rows_, [&] {
     if (meanwhile) meanwhile();
     constrain_rows(work);

@@ -108,6 +108,14 @@ class SchedulerEngine : public testing::Test {
       if (i % 2 == 0) request.prompt.assign(common.begin(), common.begin() + 32 + i % 24);
       for (int k = 0; k < 1 + i % 17; ++k) request.prompt.push_back(token());
       if (i % 4 == 1) request.sampling = {.temperature = 0.8f, .seed = static_cast<uint64_t>(i)};
+      if (i % 4 == 2) request.sampling.repeat_penalty = 1.3f;
+      if (i % 8 == 3) {
+        request.sampling = {.temperature = 0.9f,
+                            .top_k = 50,
+                            .top_p = 0.9f,
+                            .frequency_penalty = 0.3f,
+                            .seed = static_cast<uint64_t>(i)};
+      }
       cases_.push_back(std::move(request));
     }
     for (const Case& request : cases_) alone_.push_back(answer_alone(request));
@@ -132,6 +140,7 @@ class SchedulerEngine : public testing::Test {
     if (!engine_) engine_ = make_engine(256, 128, 1);
     Sequence sequence(engine_->pages());
     Sampler sampler(request.sampling);
+    for (const Token token : request.prompt) sampler.accept_prompt(token);
     Candidates scratch;
     std::vector<std::pair<PageId, PageId>> copies;
     std::vector<Token> run = request.prompt, answer;

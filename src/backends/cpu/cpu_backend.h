@@ -62,6 +62,7 @@ Status run(Context&, const Copy&);
 Status run(Context&, const CopyPages&);
 Status run(Context&, const ArgMax&);
 Status run(Context&, const TopCandidates&);
+Status run(Context&, const SampleTokens&);
 
 class CpuBackend final : public Backend {
  public:

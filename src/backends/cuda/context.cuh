@@ -178,6 +178,7 @@ Status run(Context&, const Copy&);
 Status run(Context&, const CopyPages&);
 Status run(Context&, const ArgMax&);
 Status run(Context&, const TopCandidates&);
+Status run(Context&, const SampleTokens&);
 
 // Runs the first ops of a list as one where that can be done, and says how many; 0: none. What only
 // the ops of such a group read is then never written.

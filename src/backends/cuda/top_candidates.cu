@@ -4,6 +4,7 @@
 // do fit in shared memory and are sorted there. Limited by latency for few rows, by reading for
 // many.
 #include "backends/cuda/context.cuh"
+#include "backends/cuda/ordered_keys.cuh"
 #include "backends/cuda/reduce.cuh"
 
 namespace realm::cuda {
@@ -11,35 +12,6 @@ namespace {
 
 constexpr int kThreads = 1024, kWarps = kThreads / 32, kCapacity = 2048;
 constexpr int kMost = static_cast<int>(TopCandidates::kMost);
-
-// Floats in the order of unsigned numbers.
-__device__ uint32_t key_of(float value) {
-  const uint32_t bits = __float_as_uint(value + 0.0f);  // -0 is 0
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-}
-__device__ float value_of(uint32_t key) {
-  return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
-}
-
-// Descending; `count` is a power of two.
-template <typename Key>
-__device__ void sort_descending(Key* keys, int count) {
-  for (int size = 2; size <= count; size *= 2) {
-    for (int step = size / 2; step > 0; step /= 2) {
-      __syncthreads();
-      for (int i = static_cast<int>(threadIdx.x); i < count / 2; i += kThreads) {
-        const int low = 2 * i - i % step, high = low + step;
-        const bool descending = (low & size) == 0;
-        const Key a = keys[low], b = keys[high];
-        if ((a < b) == descending) {
-          keys[low] = b;
-          keys[high] = a;
-        }
-      }
-    }
-  }
-  __syncthreads();
-}
 
 __device__ double warp_sum_double(double value) {
 #pragma unroll
@@ -191,7 +163,7 @@ __global__ void __launch_bounds__(kThreads)
     if (threadIdx.x < 2) sums[threadIdx.x] = 0.0f;
     return;
   }
-  sort_descending(s.maxima, kThreads);
+  sort_descending<kThreads>(s.maxima, kThreads);
   const uint32_t most = s.maxima[0];
   const float largest = value_of(most), scale = draws.row(blockIdx.x)[0];
 
@@ -215,7 +187,7 @@ __global__ void __launch_bounds__(kThreads)
   int padded = 2;
   while (padded < count) padded *= 2;
   for (int i = count + static_cast<int>(threadIdx.x); i < padded; i += kThreads) s.found[i] = 0;
-  sort_descending(s.found, padded);
+  sort_descending<kThreads>(s.found, padded);
   for (int i = static_cast<int>(threadIdx.x); i < k; i += kThreads) {
     tokens[1 + i] = static_cast<int32_t>(~static_cast<uint32_t>(s.found[i]));
     values[i] = value_of(static_cast<uint32_t>(s.found[i] >> 32));

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -37,6 +38,12 @@ struct SoftmaxScale {
   double logit_at(double p) const;
 };
 
+// What a device chose by a chain of samplers (ops/sample_tokens.h).
+struct DeviceChoice {
+  Token token;  // -2: bias left none
+  float logit, surprise;
+};
+
 // What a device tells of a row of logits that stays there (ops/top_candidates.h).
 struct RowSummary {
   std::span<const float> logits;  // the best, sorted
@@ -45,6 +52,7 @@ struct RowSummary {
   double sum;    // of exp(logit - logits[0]) over the whole row
   Token drawn;   // as DeviceDraw wants it
   float drawn_logit;
+  std::optional<DeviceChoice> choice = {};
 };
 
 // The k best of `logits` (all that are above -infinity where there are fewer), best first.

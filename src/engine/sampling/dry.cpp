@@ -8,6 +8,8 @@
 namespace realm {
 namespace {
 
+constexpr float kLowest = std::numeric_limits<float>::lowest();
+
 // match[d], d >= 1: how many of the window's last tokens also stand d positions earlier, i.e. the
 // common suffix of the window and of the window without its last d tokens. The Z-function of the
 // reversed window, in linear time (Gusfield, "Algorithms on Strings, Trees, and
@@ -36,12 +38,13 @@ bool dry_active(const SamplingParams& params) {
   return params.dry_multiplier > 0.0f && params.dry_penalty_last_n != 0;
 }
 
-void apply_dry(Candidates& candidates, const Step& step) {
+std::unordered_map<Token, float> dry_penalties(const Step& step) {
   const SamplingParams& params = step.params;
   const std::span<const Token> window = step.history.dry_window();
   const size_t reach = step.history.since_breaker();
   const auto allowed = static_cast<size_t>(params.dry_allowed_length);
-  if (reach < allowed) return;
+  std::unordered_map<Token, float> penalties;
+  if (reach < allowed) return penalties;
 
   // For each token that followed an earlier occurrence: the longest sequence it would continue.
   std::unordered_map<Token, size_t> longest;
@@ -52,15 +55,21 @@ void apply_dry(Candidates& candidates, const Step& step) {
     size_t& entry = longest[window[window.size() - d]];
     entry = std::max(entry, length);
   }
-  std::erase_if(longest, [&](const auto& e) { return step.history.holds_breaker(e.first); });
-
-  constexpr float kLowest = std::numeric_limits<float>::lowest();
-  candidates.adjust(longest, [&](float logit, size_t length) {
-    if (logit < kLowest) return logit;  // dropped before
+  for (const auto& [token, length] : longest) {
+    if (step.history.holds_breaker(token)) continue;
     const double penalty =
         params.dry_multiplier * pow_double(params.dry_base, static_cast<double>(length - allowed));
+    constexpr double kMost = std::numeric_limits<float>::max();
+    penalties[token] = static_cast<float>(std::min(penalty, kMost));
+  }
+  return penalties;
+}
+
+void apply_dry(Candidates& candidates, const Step& step) {
+  candidates.adjust(dry_penalties(step), [](float logit, float penalty) {
+    if (logit < kLowest) return logit;  // dropped before
     // Never quite -infinity: a penalized token is still possible when nothing else is left.
-    return static_cast<float>(std::max(logit - penalty, static_cast<double>(kLowest)));
+    return std::max(logit - penalty, kLowest);
   });
 }
 

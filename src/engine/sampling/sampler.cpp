@@ -35,6 +35,17 @@ size_t draw_slot(const Candidates& candidates, const SoftmaxScale& softmax, doub
   return slot;
 }
 
+Error no_token_left() {
+  return Error{ErrorCode::kInvalidArgument,
+               "no token is left to choose from: logit_bias and the output's grammar forbid all "
+               "that the model finds possible"};
+}
+
+// A share for a device; rounding may have made it 1.
+float device_share(double share) {
+  return std::min(static_cast<float>(share), 0x1.fffffep-1f);
+}
+
 // `logit`: of the token that was sampled; `best`: of the top ones.
 void report_logprobs(const SoftmaxScale& softmax, float logit, std::span<const Candidate> best,
                      Sampled& sampled) {
@@ -73,6 +84,7 @@ Sampler::Sampler(SamplingParams params, TokenText token_text)
   plain_draw_ = !is_greedy() && params_.mirostat == 0 && bias_.empty() && only_temperature &&
                 (order_.empty() || (params_.dynatemp_range == 0.0f &&
                                     params_.temperature >= kLeastDeviceTemperature));
+  plain_best_ = is_greedy() && bias_.empty() && only_temperature;
 }
 
 bool Sampler::is_greedy() const {
@@ -89,9 +101,7 @@ Status Sampler::narrow(std::span<const uint32_t> allowed, Candidates& candidates
   // Samplers always leave a token; bias and mask need not.
   if ((!allowed.empty() || !bias_.empty()) && candidates.max_logit() == -kInfinity &&
       !candidates.lacks()) {
-    return Error{ErrorCode::kInvalidArgument,
-                 "no token is left to choose from: logit_bias and the output's grammar forbid all "
-                 "that the model finds possible"};
+    return no_token_left();
   }
   const Step step{params_, history_, step_};
   for (const SamplerRow* row : order_) {
@@ -140,7 +150,12 @@ Result<std::optional<Sampled>> Sampler::sample(const RowSummary& row,
   if (num_top > row.tokens.size() && row.tokens.size() < row.vocab) return std::optional<Sampled>();
   Sampled sampled{};
   float logit = row.drawn_logit;
-  if (plain_draw_ && allowed.empty()) {
+  if (row.choice && allowed.empty()) {
+    if (row.choice->token < 0) return no_token_left();
+    sampled.token = row.choice->token;
+    sampled.surprise = static_cast<double>(row.choice->surprise);
+    logit = row.choice->logit;
+  } else if (plain_draw_ && allowed.empty()) {
     sampled.token = row.drawn;
   } else {
     scratch.reset_to_best(row);
@@ -162,9 +177,71 @@ Result<std::optional<Sampled>> Sampler::sample(const RowSummary& row,
 
 DeviceDraw Sampler::device_draw() const {
   if (!plain_draw_) return {};
-  const auto share = static_cast<float>(uniform_draw(params_.seed, step_, DrawPurpose::kToken));
   return {.inverse_temperature = order_.empty() ? 1.0f : 1.0f / params_.temperature,
-          .share = std::min(share, 0x1.fffffep-1f)};  // rounding may have made it 1
+          .share = device_share(uniform_draw(params_.seed, step_, DrawPurpose::kToken))};
+}
+
+bool Sampler::device_row(SampleRow& row, std::vector<LogitChange>& changes,
+                         size_t max_changes) const {
+  if (plain_draw_ || plain_best_) return false;
+  SampleRow chain;
+  for (const SamplerRow* sampler : order_) {
+    // The best is taken anyway.
+    if (is_greedy() && sampler == order_.back() && sampler->step == SampleStep::kTemperature) break;
+    if (chain.num_steps == SampleRow::kMostSteps) return false;
+    chain.steps[chain.num_steps++] = sampler->step;
+  }
+  chain.chooses = 1;
+  chain.greedy = is_greedy() ? 1 : 0;
+  chain.token_share = device_share(uniform_draw(params_.seed, step_, DrawPurpose::kToken));
+  chain.xtc_share = device_share(uniform_draw(params_.seed, step_, DrawPurpose::kXtc));
+  chain.temperature = params_.temperature;
+  chain.dynatemp_range = params_.dynatemp_range;
+  chain.dynatemp_exponent = params_.dynatemp_exponent;
+  chain.top_k = params_.top_k;
+  chain.top_p = params_.top_p;
+  chain.min_p = params_.min_p;
+  chain.typical_p = params_.typical_p;
+  chain.top_n_sigma = params_.top_n_sigma;
+  chain.xtc_probability = params_.xtc_probability;
+  chain.xtc_threshold = params_.xtc_threshold;
+  chain.repeat_penalty = params_.repeat_penalty;
+  chain.presence_penalty = params_.presence_penalty;
+  chain.frequency_penalty = params_.frequency_penalty;
+  chain.min_keep = params_.min_keep;
+  chain.mirostat = is_greedy() ? 0 : params_.mirostat;
+  chain.mirostat_mu = static_cast<float>(mirostat_mu_);
+  if (!append_changes(chain, changes, max_changes)) return false;
+  row = chain;
+  return true;
+}
+
+// False, with nothing appended, where there are more than fit.
+bool Sampler::append_changes(SampleRow& row, std::vector<LogitChange>& changes,
+                             size_t max_changes) const {
+  const auto has = [&](SampleStep step) {
+    return std::any_of(order_.begin(), order_.end(),
+                       [&](const SamplerRow* sampler) { return sampler->step == step; });
+  };
+  const size_t first = changes.size();
+  const auto append = [&](const auto& values) {
+    if (values.size() > max_changes - changes.size()) return false;
+    for (const auto& [token, value] : values) changes.push_back({token, static_cast<float>(value)});
+    return true;
+  };
+  const std::unordered_map<Token, int32_t> none;
+  const auto dry = has(SampleStep::kDry) ? dry_penalties({params_, history_, step_})
+                                         : std::unordered_map<Token, float>();
+  const auto& seen = has(SampleStep::kPenalties) ? history_.counts() : none;
+  if (!append(bias_) || !append(seen) || !append(dry)) {
+    changes.resize(first);
+    return false;
+  }
+  row.first_change = static_cast<int32_t>(first);
+  row.num_biases = static_cast<int32_t>(bias_.size());
+  row.num_penalties = static_cast<int32_t>(seen.size());
+  row.num_dry = static_cast<int32_t>(dry.size());
+  return true;
 }
 
 void Sampler::accept(const Sampled& sampled) {

@@ -15,6 +15,7 @@
 #include "engine/sampling/history.h"
 #include "engine/sampling/params.h"
 #include "engine/sampling/samplers.h"
+#include "ops/sample_row.h"
 
 namespace realm {
 
@@ -53,11 +54,16 @@ class Sampler {
   Result<Sampled> sample(std::span<const float> logits, std::span<const uint32_t> allowed,
                          Candidates& scratch) const;
 
-  // The same from a summary of the row; none where that does not decide it, and the row itself is
-  // needed. Errors: kInvalidArgument where bias and mask leave no token.
+  // The same from a summary of the row and what a device chose, if it did and there is no mask;
+  // none where that does not decide it, and the row itself is needed. Errors: kInvalidArgument
+  // where bias and mask leave no token.
   Result<std::optional<Sampled>> sample(const RowSummary& row, std::span<const uint32_t> allowed,
                                         Candidates& scratch) const;
   DeviceDraw device_draw() const;
+  // Whether more is to be done than a summary and a DeviceDraw tell: then a device runs the chain
+  // by `row`, whose changes are appended to `changes`. False also where it cannot, by the number of
+  // samplers or of changes.
+  bool device_row(SampleRow& row, std::vector<LogitChange>& changes, size_t max_changes) const;
 
   // A token of the prompt: counts for the penalties, not as a step.
   void accept_prompt(Token token) { history_.push(token); }
@@ -70,6 +76,7 @@ class Sampler {
 
  private:
   bool is_greedy() const;
+  bool append_changes(SampleRow& row, std::vector<LogitChange>& changes, size_t max_changes) const;
   // Mask, bias, then the samplers in order.
   Status narrow(std::span<const uint32_t> allowed, Candidates& candidates) const;
   void choose(Candidates& candidates, Sampled& sampled) const;
@@ -77,6 +84,7 @@ class Sampler {
   SamplingParams params_;
   std::vector<const SamplerRow*> order_;  // the active ones
   bool plain_draw_ = false;               // from the row's own softmax at some temperature
+  bool plain_best_ = false;               // the row's own
   std::unordered_map<Token, float> bias_;
   History history_;
   uint64_t step_ = 0;

@@ -6,11 +6,13 @@
 
 #include <span>
 #include <string_view>
+#include <unordered_map>
 
 #include "engine/sampling/candidates.h"
 #include "engine/sampling/history.h"
 #include "engine/sampling/params.h"
 #include "engine/sampling/philox.h"
+#include "ops/sample_row.h"
 
 namespace realm {
 
@@ -27,6 +29,7 @@ struct SamplerRow {
   std::string_view alias;  // llama.cpp's spelling where it differs
   bool (*active)(const SamplingParams&);
   void (*apply)(Candidates&, const Step&);
+  SampleStep step;  // the same on a device
   // Truncating samplers make no sense under greedy and are mirostat's job under mirostat: both skip
   // them.
   bool truncates;
@@ -48,6 +51,8 @@ void apply_penalties(Candidates& candidates, const Step& step);
 // base^(length - allowed_length) from each token that would continue a sequence of `length` tokens
 // seen before. Sequences do not reach over a breaker.
 void apply_dry(Candidates& candidates, const Step& step);
+// What it subtracts from each.
+std::unordered_map<Token, float> dry_penalties(const Step& step);
 // Keeps logits >= max - n * standard deviation of all (Tang et al., "Top-n-sigma", 2024).
 void apply_top_n_sigma(Candidates& candidates, const Step& step);
 void apply_top_k(Candidates& candidates, const Step& step);
