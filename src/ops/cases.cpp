@@ -503,14 +503,27 @@ void bench_rows(std::vector<CaseRow>& rows) {
                                          .pairs = RopePairs::kHalves});
                   },
                   2 * kTensor});
-  rows.push_back({"top_candidates", "64 x 128256",
-                  [] {
-                    CaseBuilder b(66);
-                    const TensorView x = b.floats({64, 128256}, {}, 3.0f);
-                    const TensorView draws = as_rows(b.values(std::vector<float>(128, 0.5f)), 64);
-                    return top_case(b, x, draws, TopCandidates::kMost);
-                  },
-                  4.0 * 64 * 128256});
+  constexpr int64_t kVocab = 128256;
+  for (const int64_t n : {1, 64, 256}) {
+    const std::string shape = std::to_string(n) + " x " + std::to_string(kVocab);
+    const auto bytes = static_cast<double>(4 * n * kVocab);
+    rows.push_back(
+        {"argmax", shape,
+         [n] {
+           CaseBuilder b(67);
+           const std::vector<int32_t> none(static_cast<size_t>(n), -7);
+           return b.finish(ArgMax{.x = b.floats({n, kVocab}, {}, 3.0f), .out = b.ints(none)});
+         },
+         bytes});
+    rows.push_back({"top_candidates", shape,
+                    [n] {
+                      CaseBuilder b(66);
+                      const TensorView x = b.floats({n, kVocab}, {}, 3.0f);
+                      const std::vector<float> halves(static_cast<size_t>(2 * n), 0.5f);
+                      return top_case(b, x, as_rows(b.values(halves), n), TopCandidates::kMost);
+                    },
+                    bytes});
+  }
   rows.push_back({"gather", "Q8_0 512 x 4096",
                   [] {
                     CaseBuilder b(65);

@@ -374,15 +374,16 @@ void sampling_check_cases(std::vector<CaseRow>& rows) {
 
 void sampling_bench_cases(std::vector<CaseRow>& rows) {
   constexpr int64_t kN = 128256;
-  constexpr size_t kRows = 64;
   const auto bench = [&rows](const char* name, const Logits& logits, const Request& wanted) {
-    rows.push_back({"sample_tokens", name,
-                    [=] {
-                      std::mt19937 random(5);
-                      const std::vector<float> row = draw_logits(logits, random);
-                      return sample_case(std::vector(kRows, row), std::vector(kRows, wanted));
-                    },
-                    4.0 * kRows * kN});
+    for (const size_t num : {size_t{1}, size_t{64}}) {
+      rows.push_back({"sample_tokens", std::to_string(num) + " x 128256, " + name,
+                      [=] {
+                        std::mt19937 random(5);
+                        const std::vector<float> row = draw_logits(logits, random);
+                        return sample_case(std::vector(num, row), std::vector(num, wanted));
+                      },
+                      static_cast<double>(num * 4 * kN)});
+    }
   };
   Request usual =
       request({kPenalties, kTopK, kTopP, kMinP, kTemperature}, 0.4f, [](SampleRow& row) {
@@ -390,16 +391,16 @@ void sampling_bench_cases(std::vector<CaseRow>& rows) {
         row.temperature = 0.8f;
       });
   usual.penalties = every(6400, 100, 1.0f);
-  bench("64 x 128256, top_k, top_p, min_p", {.n = kN}, usual);
-  bench("64 x 128256, top_p of a flat row", {.n = kN, .spread = 1.0f},
+  bench("top_k, top_p, min_p", {.n = kN}, usual);
+  bench("top_p of a flat row", {.n = kN, .spread = 1.0f},
         request({kTopP}, 0.4f, [](SampleRow& row) { row.top_p = 0.95f; }));
-  bench("64 x 128256, typical_p", {.n = kN},
+  bench("typical_p", {.n = kN},
         request({kTypicalP}, 0.4f, [](SampleRow& row) { row.typical_p = 0.9f; }));
   Request penalized = request({kPenalties, kTemperature}, 0.4f, [](SampleRow& row) {
     row.frequency_penalty = 0.4f, row.temperature = 0.7f;
   });
   penalized.penalties = usual.penalties;
-  bench("64 x 128256, penalties and a draw", {.n = kN}, penalized);
+  bench("penalties and a draw", {.n = kN}, penalized);
 }
 
 }  // namespace realm
