@@ -6,126 +6,19 @@
 // sampler a few to a dozen of them.
 //
 // Both are slots in the order of their tokens, to which the same samplers apply, and a row of which
-// little is left goes on as a list. What samplers ask
-// is how far down an order of slots a number of tokens or a weight reaches: the key of the last
-// slot, found by halving the range of keys until those in it can be sorted. Keys are unique, and
-// weights whole numbers, so that no result depends on the order of any additions.
+// little is left goes on as a list.
 #include <cfloat>
-#include <climits>
 
 #include "backends/cuda/context.cuh"
-#include "backends/cuda/ordered_keys.cuh"
+#include "backends/cuda/token_slots.cuh"
 #include "ops/sample_row.h"
 
 namespace realm::cuda {
 namespace {
 
-constexpr int kThreads = 1024, kWarps = kThreads / 32;
-constexpr int kSorted = 2 * kThreads;  // keys that are sorted at once, slots of a list
-constexpr int kListedFirst = 512;      // of these, with which a row is begun
-constexpr double kOne = 0x1p40;        // the weight of the best
-constexpr double kWeightless = -87.0;  // below the best there is no weight in single precision
+constexpr int kListedFirst = 512;  // slots of the list with which a row is begun, at most
 constexpr double kLn2 = 0.69314718055994530942;
 static_assert(TopCandidates::kMost < kListedFirst && kListedFirst <= kSorted);
-
-struct Shared {
-  uint64_t keys[kSorted];
-  uint64_t partials[kWarps];
-  float logits[kSorted];
-  int32_t tokens[kSorted];
-  int num_keys, place;
-};
-
-// Every thread gets the result; warps are combined in their order.
-template <typename T, typename Combine>
-__device__ T reduce(Shared& s, T value, Combine combine) {
-  static_assert(sizeof(T) == sizeof(uint64_t));
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) {
-    value = combine(value, __shfl_xor_sync(0xffffffffu, value, step));
-  }
-  T* partials = reinterpret_cast<T*>(s.partials);
-  __syncthreads();
-  if (threadIdx.x % 32 == 0) partials[threadIdx.x / 32] = value;
-  __syncthreads();
-  T all = partials[0];
-  for (int warp = 1; warp < kWarps; ++warp) all = combine(all, partials[warp]);
-  return all;
-}
-template <typename T>
-__device__ T sum(Shared& s, T value) {
-  return reduce(s, value, [](T a, T b) { return a + b; });
-}
-__device__ uint64_t greatest(Shared& s, uint64_t value) {
-  return reduce(s, value, [](uint64_t a, uint64_t b) { return a > b ? a : b; });
-}
-__device__ uint64_t least(Shared& s, uint64_t value) {
-  return reduce(s, value, [](uint64_t a, uint64_t b) { return a < b ? a : b; });
-}
-
-__device__ uint64_t weight_of(float logit, float max) {
-  return __float2ull_rn(__expf(logit - max) * static_cast<float>(kOne));
-}
-
-// Orders of slots, by keys; the lower slot comes first among equal ones. 0: not in the order.
-__device__ uint64_t make_key(float value, int slot) {
-  return (uint64_t{key_of(value)} << 32) | ~static_cast<uint32_t>(slot);
-}
-__device__ int slot_of(uint64_t key) {
-  return static_cast<int>(~static_cast<uint32_t>(key));
-}
-struct Range {
-  int begin, end;
-};
-
-struct ByLogit {
-  __device__ uint64_t key(int slot, float logit) const { return make_key(logit, slot); }
-  // Where slots with keys in [low, high] are.
-  __device__ Range slots(uint64_t, uint64_t, int count) const { return {0, count}; }
-};
-struct ByToken {
-  __device__ uint64_t key(int slot, float) const { return make_key(1.0f, slot); }
-  __device__ Range slots(uint64_t low, uint64_t high, int) const {
-    return {slot_of(high), slot_of(low) + 1};
-  }
-};
-struct ByTypicality {
-  double center, lowest;
-  __device__ uint64_t key(int slot, float logit) const {
-    if (logit < lowest) return 0;
-    return make_key(-static_cast<float>(fabs(center - logit)), slot);
-  }
-  __device__ Range slots(uint64_t, uint64_t, int count) const { return {0, count}; }
-};
-
-// How far down an order to go: until both are reached.
-struct Amount {
-  uint64_t weight;
-  int64_t count;
-  __device__ bool reaches(const Amount& wanted) const {
-    return weight >= wanted.weight && count >= wanted.count;
-  }
-  __device__ Amount operator+(const Amount& other) const {
-    return {weight + other.weight, count + other.count};
-  }
-};
-
-// Between two keys, half-way by their values or, in turn, by the keys themselves: values halve well
-// what is spread evenly, and keys come to an end whatever the values are.
-__device__ uint64_t between(uint64_t low, uint64_t high, bool by_value) {
-  if (by_value) {
-    const float middle = value_of(static_cast<uint32_t>(low >> 32)) * 0.5f +
-                         value_of(static_cast<uint32_t>(high >> 32)) * 0.5f;
-    const uint64_t key = uint64_t{key_of(middle)} << 32;
-    if (key > low && key <= high) return key;
-  }
-  return high - (high - low) / 2;
-}
-
-// The key from which on logits are at least `limit`.
-__device__ uint64_t key_from(double limit) {
-  return uint64_t{key_of(__double2float_ru(fmax(limit, -static_cast<double>(FLT_MAX))))} << 32;
-}
 
 // Tokens of the row that are not slots.
 struct Rest {
@@ -151,21 +44,21 @@ struct Choice {
   float surprise;
 };
 
-class Chain {
+class Chain : Slots {
  public:
-  __device__ Chain(Shared& shared, const Inputs& inputs)
-      : s_(shared), in_(inputs), row_(*inputs.row) {}
+  __device__ Chain(SlotMemory& memory, const Inputs& inputs)
+      : Slots(memory), in_(inputs), row_(*inputs.row) {}
 
   // Whether a list holds what is needed of the row at first.
   __device__ bool fits_list() const { return in_.k + num_changes() <= kListedFirst; }
 
   __device__ void begin_with_list() {
     const int thread = static_cast<int>(threadIdx.x), num = in_.k + num_changes();
-    for (int i = thread; i < in_.k; i += kThreads) s_.tokens[i] = in_.tokens[1 + i];
+    for (int i = thread; i < in_.k; i += kSlotThreads) s_.tokens[i] = in_.tokens[1 + i];
     __syncthreads();
     int padded = 2;
     while (padded < num) padded *= 2;
-    for (int i = thread; i < padded; i += kThreads) {
+    for (int i = thread; i < padded; i += kSlotThreads) {
       const int token = i < in_.k ? s_.tokens[i] : i < num ? new_token(i - in_.k) : -1;
       s_.keys[i] = token < 0 ? 0 : listing(token, in_.x[token]);
     }
@@ -185,7 +78,8 @@ class Chain {
   }
 
   __device__ void begin_with_row() {
-    for (int i = static_cast<int>(threadIdx.x); i < in_.n; i += kThreads) in_.work[i] = in_.x[i];
+    for (int i = static_cast<int>(threadIdx.x); i < in_.n; i += kSlotThreads)
+      in_.work[i] = in_.x[i];
     logits_ = in_.work;
     tokens_ = nullptr;
     count_ = in_.n;
@@ -211,8 +105,6 @@ class Chain {
 
  private:
   __device__ int num_changes() const { return row_.num_biases + row_.num_penalties + row_.num_dry; }
-  __device__ int token_of(int slot) const { return tokens_ == nullptr ? slot : tokens_[slot]; }
-
   // The token of a change, if it is not among the best, which are in s_.tokens, nor of a change
   // before it; else -1.
   __device__ int new_token(int change) const {
@@ -223,41 +115,6 @@ class Chain {
     return is_new ? token : -1;
   }
 
-  // f(slot, logit) for each of the slots in play.
-  template <typename F>
-  __device__ void for_slots(Range range, F f) const {
-#pragma unroll 4
-    for (int i = range.begin + static_cast<int>(threadIdx.x); i < range.end; i += kThreads) {
-      const float logit = logits_[i];
-      if (logit > -INFINITY) f(i, logit);
-    }
-  }
-  template <typename F>
-  __device__ void for_slots(F f) const {
-    for_slots(Range{0, count_}, f);
-  }
-
-  // Sorted, these put slots in the order of their tokens.
-  static __device__ uint64_t listing(int token, float logit) {
-    return (uint64_t{~static_cast<uint32_t>(token)} << 32) | __float_as_uint(logit);
-  }
-
-  // Makes a list of s_.keys, of which there are `num`, a power of two, those that are 0 at the end.
-  __device__ void list(int num) {
-    sort_descending<kThreads>(s_.keys, num);
-    uint64_t listed = 0;
-    for (int i = static_cast<int>(threadIdx.x); i < num; i += kThreads) {
-      const uint64_t key = s_.keys[i];
-      if (key == 0) continue;
-      s_.tokens[i] = slot_of(key >> 32);
-      s_.logits[i] = __uint_as_float(static_cast<uint32_t>(key));
-      ++listed;
-    }
-    logits_ = s_.logits;
-    tokens_ = s_.tokens;
-    count_ = static_cast<int>(sum(s_, listed));
-  }
-
   // Goes on with a list where little is left of a whole row.
   __device__ void shrink() {
     uint64_t number = 0;
@@ -266,7 +123,7 @@ class Chain {
     if (left > kSorted) return;
     int padded = 2;
     while (padded < left) padded *= 2;
-    for (int i = static_cast<int>(threadIdx.x); i < padded; i += kThreads) s_.keys[i] = 0;
+    for (int i = static_cast<int>(threadIdx.x); i < padded; i += kSlotThreads) s_.keys[i] = 0;
     if (threadIdx.x == 0) s_.num_keys = 0;
     __syncthreads();
     for_slots([&](int token, float logit) {
@@ -277,10 +134,7 @@ class Chain {
   }
 
   __device__ void find_best() {
-    uint64_t best = 0;
-    for_slots([&](int i, float logit) { best = max(best, make_key(logit, i)); });
-    best_ = greatest(s_, best);
-    max_ = best_ == 0 ? -INFINITY : value_of(static_cast<uint32_t>(best_ >> 32));
+    Slots::find_best();
     if (rest_.any && best_ < rest_.below) lacks_ = true;
   }
 
@@ -289,7 +143,7 @@ class Chain {
   __device__ void adjust(int first, int num, Change change) {
     const LogitChange* changes = in_.changes + first;
     if (tokens_ == nullptr) {
-      for (int j = static_cast<int>(threadIdx.x); j < num; j += kThreads) {
+      for (int j = static_cast<int>(threadIdx.x); j < num; j += kSlotThreads) {
         const auto [token, value] = changes[j];
         if (token < 0 || token >= count_ || logits_[token] == -INFINITY) continue;
         logits_[token] = change(logits_[token], value);
@@ -306,125 +160,12 @@ class Chain {
 
   // Of the softmax over slots and rest, in units of the best's.
   __device__ uint64_t total_weight() {
-    uint64_t weight = 0;
-    for_slots([&](int, float logit) { weight += weight_of(logit, max_); });
-    weight = sum(s_, weight);
+    const uint64_t weight = slots_weight();
     if (!rest_.any) return weight;
     // What is left of a sum in single precision when nearly all of it has gone says little.
     if (!rest_.weight_known || rest_.reference - max_ > 2.0f) lacks_ = true;
     const double scale = exp(static_cast<double>(rest_.reference) - max_);
     return lacks_ ? weight : weight + static_cast<uint64_t>(rest_.weight * scale * kOne);
-  }
-
-  // Of the softmax over the slots, in nats.
-  __device__ double entropy(uint64_t total) {
-    double products = 0;
-    for_slots([&](int, float logit) {
-      const float below = logit - max_;
-      if (below >= static_cast<float>(kWeightless)) products += __expf(below) * below;
-    });
-    const double whole = static_cast<double>(total) / kOne;
-    return log(whole) - sum(s_, products) / whole;
-  }
-
-  template <typename Rank>
-  __device__ Amount amount_within(const Rank& rank, uint64_t low, uint64_t high, bool weighs) {
-    uint64_t weight = 0, number = 0;
-    for_slots(rank.slots(low, high, count_), [&](int i, float logit) {
-      const uint64_t key = rank.key(i, logit);
-      if (key < low || key > high) return;
-      ++number;
-      if (weighs) weight += weight_of(logit, max_);
-    });
-    return {weighs ? sum(s_, weight) : 0, static_cast<int64_t>(sum(s_, number))};
-  }
-
-  // The keys in [low, high], kSorted of them at most, into s_.keys, descending; their number.
-  template <typename Rank>
-  __device__ int sort_within(const Rank& rank, uint64_t low, uint64_t high) {
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      s_.num_keys = 0;
-      s_.place = INT_MAX;
-    }
-    __syncthreads();
-    const Range range = count_ <= kSorted ? Range{0, count_} : rank.slots(low, high, count_);
-    for_slots(range, [&](int i, float logit) {
-      const uint64_t key = rank.key(i, logit);
-      if (key >= low && key <= high) s_.keys[atomicAdd(&s_.num_keys, 1)] = key;
-    });
-    __syncthreads();
-    const int num = s_.num_keys;
-    int padded = 2;
-    while (padded < num) padded *= 2;
-    for (int i = num + static_cast<int>(threadIdx.x); i < padded; i += kThreads) s_.keys[i] = 0;
-    sort_descending<kThreads>(s_.keys, padded);
-    return num;
-  }
-
-  // The first of the sorted keys at which `wanted` is reached, with `above` before them; 0 where
-  // that is nowhere.
-  __device__ uint64_t first_reaching(int num, const Amount& above, const Amount& wanted) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-    const int at = 2 * static_cast<int>(threadIdx.x);
-    uint64_t weights[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const bool weighs = wanted.weight > 0 && at + i < num;
-      weights[i] = weighs ? weight_of(logits_[slot_of(s_.keys[at + i])], max_) : 0;
-    }
-    uint64_t up_to = weights[0] + weights[1];  // and including this thread's
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const uint64_t before = __shfl_up_sync(0xffffffffu, up_to, step);
-      if (lane >= step) up_to += before;
-    }
-    if (lane == 31) s_.partials[warp] = up_to;
-    __syncthreads();
-    for (int w = 0; w < warp; ++w) up_to += s_.partials[w];
-    const Amount second{above.weight + up_to, above.count + at + 2};
-    const Amount first{second.weight - weights[1], second.count - 1};
-    if (at < num && first.reaches(wanted)) {
-      atomicMin(&s_.place, at);
-    } else if (at + 1 < num && second.reaches(wanted)) {
-      atomicMin(&s_.place, at + 1);
-    }
-    __syncthreads();
-    return s_.place == INT_MAX ? 0 : s_.keys[s_.place];
-  }
-
-  // The key of the slot at which, down the order of `rank`, `wanted` is reached; 0 where the slots
-  // do not reach it.
-  template <typename Rank>
-  __device__ uint64_t cut(const Rank& rank, const Amount& wanted) {
-    uint64_t low = 1, high = ~uint64_t{0};
-    Amount above{0, 0};
-    if (count_ > kSorted) {
-      uint64_t first = 0, last = high, number = 0;
-      for_slots([&](int i, float logit) {
-        const uint64_t key = rank.key(i, logit);
-        if (key == 0) return;
-        ++number;
-        first = max(first, key);
-        last = min(last, key);
-      });
-      high = greatest(s_, first);
-      low = least(s_, last);
-      auto within = static_cast<int64_t>(sum(s_, number));
-      for (bool by_value = true; within > kSorted; by_value = !by_value) {
-        const uint64_t middle = between(low, high, by_value);
-        const Amount upper = amount_within(rank, middle, high, wanted.weight > 0);
-        if ((above + upper).reaches(wanted)) {
-          low = middle;
-          within = upper.count;
-        } else {
-          above = above + upper;
-          high = middle - 1;
-          within -= upper.count;
-        }
-      }
-    }
-    return first_reaching(sort_within(rank, low, high), above, wanted);
   }
 
   // Drops what `kept` is false of; whether there was any.
@@ -641,16 +382,9 @@ class Chain {
     return {token_of(slot), static_cast<float>(surprise / kLn2)};
   }
 
-  Shared& s_;
   const Inputs& in_;
   const SampleRow& row_;
-  // Slots: in the order of tokens; what was dropped is at -infinity.
-  float* logits_ = nullptr;
-  const int32_t* tokens_ = nullptr;  // null: slot i is token i
-  int count_ = 0;
   Rest rest_;
-  uint64_t best_ = 0;  // its key
-  float max_ = 0;      // its logit
   bool sorted_ = false;
   bool lacks_ = false;
 };
@@ -662,8 +396,8 @@ struct Views {
   int n, k;
 };
 
-__global__ void __launch_bounds__(kThreads) sample_tokens(const Views views) {
-  __shared__ Shared s;
+__global__ void __launch_bounds__(kSlotThreads) sample_tokens(const Views views) {
+  __shared__ SlotMemory s;
   may_start_next();
   wait_for_inputs();
   const int64_t row = blockIdx.x;
@@ -711,7 +445,7 @@ Status run(Context& context, const SampleTokens& op) {
                     .chosen = op.chosen.as<int32_t>(),
                     .n = static_cast<int>(op.x.dim(1)),
                     .k = static_cast<int>(op.values.dim(1))};
-  return launch("sample_tokens", sample_tokens, static_cast<unsigned>(op.x.dim(0)), kThreads, 0,
+  return launch("sample_tokens", sample_tokens, static_cast<unsigned>(op.x.dim(0)), kSlotThreads, 0,
                 context.stream, views);
 }
 
