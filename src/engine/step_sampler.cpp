@@ -1,5 +1,7 @@
 #include "engine/step_sampler.h"
 
+#include <algorithm>
+
 namespace realm {
 
 StepSampler::StepSampler(Engine& engine, std::shared_ptr<SharedPool> pool,
@@ -40,15 +42,31 @@ Status StepSampler::run_with_rows(std::span<const StepItem> items, std::span<Row
   return {};
 }
 
-// What the device chooses itself; nothing at all where it is no row.
-DeviceChains StepSampler::plan_chains(std::span<const Row> rows) {
+// What the device chooses itself; nothing at all where it is no row. Rows are looked at side by
+// side: DRY goes through all of a text.
+DeviceChains StepSampler::plan_chains(std::span<Row> rows) {
+  const auto wants = [](const Row& row) { return !row.constrained && row.sampler->needs_chain(); };
+  if (std::none_of(rows.begin(), rows.end(), wants)) return {};
   chains_.assign(rows.size(), {});
+  if (row_changes_.size() < rows.size()) row_changes_.resize(rows.size());
+  const auto room = static_cast<size_t>(engine_.max_changes());
+  for_rows(rows, [&](Row& row, int64_t i, Candidates&) -> Status {
+    const auto at = static_cast<size_t>(i);
+    row_changes_[at].clear();
+    if (wants(row)) row.sampler->device_row(chains_[at], row_changes_[at], room);
+    return {};
+  });
   changes_.clear();
   bool any = false;
-  const auto room = static_cast<size_t>(engine_.max_changes());
   for (size_t i = 0; i < rows.size(); ++i) {
-    const bool is_free = !rows[i].constrained && rows[i].status.ok();
-    if (is_free && rows[i].sampler->device_row(chains_[i], changes_, room)) any = true;
+    if (chains_[i].chooses == 0) continue;
+    if (row_changes_[i].size() > room - changes_.size()) {
+      chains_[i] = {};
+      continue;
+    }
+    any = true;
+    chains_[i].first_change = static_cast<int32_t>(changes_.size());
+    changes_.insert(changes_.end(), row_changes_[i].begin(), row_changes_[i].end());
   }
   return any ? DeviceChains{chains_, changes_} : DeviceChains{};
 }

@@ -46,7 +46,7 @@ class StepSampler {
                        const Engine::Meanwhile& meanwhile);
   Status run_with_summaries(std::span<const StepItem> items, std::span<Row> rows,
                             const Engine::Meanwhile& meanwhile);
-  DeviceChains plan_chains(std::span<const Row> rows);
+  DeviceChains plan_chains(std::span<Row> rows);
   template <typename Body>
   void for_rows(std::span<Row> rows, Body&& body);
 
@@ -56,6 +56,7 @@ class StepSampler {
   std::vector<Candidates> scratch_;  // one a thread
   std::vector<DeviceDraw> draws_;
   std::vector<SampleRow> chains_;
+  std::vector<std::vector<LogitChange>> row_changes_;
   std::vector<LogitChange> changes_;  // of all of them
   std::vector<char> undecided_;       // of rows
   int64_t rows_fetched_ = 0;

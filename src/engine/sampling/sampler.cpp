@@ -183,7 +183,7 @@ DeviceDraw Sampler::device_draw() const {
 
 bool Sampler::device_row(SampleRow& row, std::vector<LogitChange>& changes,
                          size_t max_changes) const {
-  if (plain_draw_ || plain_best_) return false;
+  if (!needs_chain()) return false;
   SampleRow chain;
   for (const SamplerRow* sampler : order_) {
     // The best is taken anyway.

@@ -60,9 +60,10 @@ class Sampler {
   Result<std::optional<Sampled>> sample(const RowSummary& row, std::span<const uint32_t> allowed,
                                         Candidates& scratch) const;
   DeviceDraw device_draw() const;
-  // Whether more is to be done than a summary and a DeviceDraw tell: then a device runs the chain
-  // by `row`, whose changes are appended to `changes`. False also where it cannot, by the number of
-  // samplers or of changes.
+  // Whether more is to be done than a summary and a DeviceDraw tell.
+  bool needs_chain() const { return !plain_draw_ && !plain_best_; }
+  // Then a device runs the chain by `row`, whose changes are appended to `changes`. False where
+  // there is none, or it cannot by the number of samplers or of changes.
   bool device_row(SampleRow& row, std::vector<LogitChange>& changes, size_t max_changes) const;
 
   // A token of the prompt: counts for the penalties, not as a step.
