@@ -15,7 +15,7 @@ namespace realm {
 namespace {
 
 // Programs kept for shapes met before; a server alternates among few.
-constexpr size_t kMaxPrograms = 128;
+constexpr size_t kMaxPrograms = 192;
 
 Status check_range(const char* name, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return {};
@@ -347,8 +347,9 @@ Result<StepLogits> Engine::step(std::span<const StepItem> items, const Meanwhile
   return logits;
 }
 
-Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items) {
-  const Done done = TRY(run(items, StepResult::kTokens));
+Result<std::vector<Token>> Engine::step_greedy(std::span<const StepItem> items,
+                                               const Meanwhile& meanwhile) {
+  const Done done = TRY(run(items, StepResult::kTokens, {}, meanwhile));
   std::vector<Token> tokens(static_cast<size_t>(done.rows));
   static_assert(sizeof(Token) == sizeof(int32_t));
   TRY(backend_.download(std::as_writable_bytes(std::span(tokens)), done.program->output.data));

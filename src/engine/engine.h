@@ -93,7 +93,8 @@ class Engine {
   Result<StepLogits> step(std::span<const StepItem> items, const Meanwhile& meanwhile = {});
   // The same, giving the likeliest token of each row that `items` want: greedy decoding, without
   // the rows' leaving the device.
-  Result<std::vector<Token>> step_greedy(std::span<const StepItem> items);
+  Result<std::vector<Token>> step_greedy(std::span<const StepItem> items,
+                                         const Meanwhile& meanwhile = {});
   // The same, giving of each row what sampling mostly needs; the rows stay on the device. `draws`
   // has one entry for each, and so has `chains`, if there are any, with max_changes() in all.
   Result<StepSummaries> step_summaries(std::span<const StepItem> items,

@@ -44,6 +44,8 @@ class StepSampler {
  private:
   Status run_with_rows(std::span<const StepItem> items, std::span<Row> rows,
                        const Engine::Meanwhile& meanwhile);
+  Status run_with_best(std::span<const StepItem> items, std::span<Row> rows,
+                       const Engine::Meanwhile& meanwhile);
   Status run_with_summaries(std::span<const StepItem> items, std::span<Row> rows,
                             const Engine::Meanwhile& meanwhile);
   DeviceChains plan_chains(std::span<Row> rows);

@@ -1,8 +1,8 @@
 // The tokens that are in play while one is chosen, as a block of threads holds them, and what
 // samplers ask of them: sums of weights, and how far down an order of theirs a number or a weight
-// reaches. That is answered by the key of the last slot, found by halving the range of keys until
-// those in it can be sorted. Keys are unique, and weights whole numbers, so that no result depends
-// on the order of any additions.
+// reaches. That is answered by the key of the last slot: the range of its value is cut into bins,
+// and the one it is in into bins again, until what is in one can be sorted. Keys are unique, and
+// weights whole numbers, so that no result depends on the order of any additions.
 #pragma once
 
 #include <cfloat>
@@ -53,6 +53,22 @@ __device__ inline uint64_t least(SlotMemory& s, uint64_t value) {
   return reduce(s, value, [](uint64_t a, uint64_t b) { return a < b ? a : b; });
 }
 
+// The sum of the values of the threads before this one.
+__device__ inline uint64_t sum_before(SlotMemory& s, uint64_t value) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  uint64_t up_to = value;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const uint64_t before = __shfl_up_sync(0xffffffffu, up_to, step);
+    if (lane >= step) up_to += before;
+  }
+  __syncthreads();
+  if (lane == 31) s.partials[warp] = up_to;
+  __syncthreads();
+  for (int w = 0; w < warp; ++w) up_to += s.partials[w];
+  return up_to - value;
+}
+
 __device__ inline uint64_t weight_of(float logit, float max) {
   return __float2ull_rn(__expf(logit - max) * static_cast<float>(kOne));
 }
@@ -100,17 +116,18 @@ struct Amount {
   }
 };
 
-// Between two keys, half-way by their values or, in turn, by the keys themselves: values halve well
-// what is spread evenly, and keys come to an end whatever the values are.
-__device__ inline uint64_t between(uint64_t low, uint64_t high, bool by_value) {
-  if (by_value) {
-    const float middle = value_of(static_cast<uint32_t>(low >> 32)) * 0.5f +
-                         value_of(static_cast<uint32_t>(high >> 32)) * 0.5f;
-    const uint64_t key = uint64_t{key_of(middle)} << 32;
-    if (key > low && key <= high) return key;
+// Equal pieces of a range of values, the greatest first; no key is in a later one than a lesser
+// key.
+struct Bins {
+  float high, scale;
+  __device__ Bins(uint64_t low_key, uint64_t high_key)
+      : high(value_of(static_cast<uint32_t>(high_key >> 32))),
+        scale((kSorted - 1) / (high - value_of(static_cast<uint32_t>(low_key >> 32)))) {}
+  __device__ int of(uint64_t key) const {
+    const float value = value_of(static_cast<uint32_t>(key >> 32));
+    return static_cast<int>(fminf((high - value) * scale, kSorted - 1));
   }
-  return high - (high - low) / 2;
-}
+};
 
 // The key from which on logits are at least `limit`.
 __device__ inline uint64_t key_from(double limit) {
@@ -222,7 +239,6 @@ class Slots {
   // The first of the sorted keys at which `wanted` is reached, with `above` before them; 0 where
   // that is nowhere.
   __device__ uint64_t first_reaching(int num, const Amount& above, const Amount& wanted) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int at = 2 * static_cast<int>(threadIdx.x);
     uint64_t weights[2];
 #pragma unroll
@@ -230,15 +246,8 @@ class Slots {
       const bool weighs = wanted.weight > 0 && at + i < num;
       weights[i] = weighs ? weight_of(logits_[slot_of(s_.keys[at + i])], max_) : 0;
     }
-    uint64_t up_to = weights[0] + weights[1];  // and including this thread's
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const uint64_t before = __shfl_up_sync(0xffffffffu, up_to, step);
-      if (lane >= step) up_to += before;
-    }
-    if (lane == 31) s_.partials[warp] = up_to;
-    __syncthreads();
-    for (int w = 0; w < warp; ++w) up_to += s_.partials[w];
+    const uint64_t both = weights[0] + weights[1];
+    const uint64_t up_to = sum_before(s_, both) + both;
     const Amount second{above.weight + up_to, above.count + at + 2};
     const Amount first{second.weight - weights[1], second.count - 1};
     if (at < num && first.reaches(wanted)) {
@@ -248,6 +257,81 @@ class Slots {
     }
     __syncthreads();
     return s_.place == INT_MAX ? 0 : s_.keys[s_.place];
+  }
+
+  // Narrows [low, high], in which the wanted key is among `within` with `above` before them, to one
+  // of its halves.
+  template <typename Rank>
+  __device__ void halve(const Rank& rank, const Amount& wanted, uint64_t& low, uint64_t& high,
+                        Amount& above, int64_t& within) {
+    const uint64_t middle = high - (high - low) / 2;
+    const Amount upper = amount_within(rank, middle, high, wanted.weight > 0);
+    if ((above + upper).reaches(wanted)) {
+      low = middle;
+      within = upper.count;
+    } else {
+      above = above + upper;
+      high = middle - 1;
+      within -= upper.count;
+    }
+  }
+
+  // The same to one of its bins; false where no key is far enough down. Of a whole row: a list has
+  // the memory that bins take.
+  template <typename Rank>
+  __device__ bool enter_bin(const Rank& rank, const Amount& wanted, uint64_t& low, uint64_t& high,
+                            Amount& above, int64_t& within) {
+    uint64_t* weights = s_.keys;
+    int32_t* numbers = s_.tokens;
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < kSorted; i += kSlotThreads) {
+      weights[i] = 0;
+      numbers[i] = 0;
+    }
+    if (threadIdx.x == 0) s_.place = INT_MAX;
+    __syncthreads();
+    const Bins bins(low, high);
+    const Range range = rank.slots(low, high, count_);
+    for_slots(range, [&](int i, float logit) {
+      const uint64_t key = rank.key(i, logit);
+      if (key < low || key > high) return;
+      const int bin = bins.of(key);
+      atomicAdd(&numbers[bin], 1);
+      if (wanted.weight == 0) return;
+      atomicAdd(reinterpret_cast<unsigned long long*>(&weights[bin]), weight_of(logit, max_));
+    });
+    __syncthreads();
+
+    const int at = 2 * static_cast<int>(threadIdx.x);
+    const Amount first{weights[at], numbers[at]}, second{weights[at + 1], numbers[at + 1]};
+    const Amount both = first + second;
+    Amount before = above;
+    before.weight += sum_before(s_, both.weight);
+    before.count += static_cast<int64_t>(sum_before(s_, static_cast<uint64_t>(both.count)));
+    const bool is_first = (before + first).reaches(wanted);
+    if (is_first || (before + both).reaches(wanted)) atomicMin(&s_.place, at + (is_first ? 0 : 1));
+    __syncthreads();
+    const int found = s_.place;
+    if (found == INT_MAX) return false;
+    if (found / 2 == static_cast<int>(threadIdx.x)) {
+      if (found != at) before = before + first;
+      s_.partials[0] = before.weight;
+      s_.partials[1] = static_cast<uint64_t>(before.count);
+    }
+    within = numbers[found];
+    __syncthreads();
+    above = {s_.partials[0], static_cast<int64_t>(s_.partials[1])};
+
+    uint64_t most = 0, lowest = ~uint64_t{0};
+    for_slots(range, [&](int i, float logit) {
+      const uint64_t key = rank.key(i, logit);
+      if (key < low || key > high || bins.of(key) != found) return;
+      most = max(most, key);
+      lowest = min(lowest, key);
+    });
+    high = greatest(s_, most);
+    low = least(s_, lowest);
+    return true;
   }
 
   // The key of the slot at which, down the order of `rank`, `wanted` is reached; 0 where the slots
@@ -268,17 +352,15 @@ class Slots {
       high = greatest(s_, first);
       low = least(s_, last);
       auto within = static_cast<int64_t>(sum(s_, number));
-      for (bool by_value = true; within > kSorted; by_value = !by_value) {
-        const uint64_t middle = between(low, high, by_value);
-        const Amount upper = amount_within(rank, middle, high, wanted.weight > 0);
-        if ((above + upper).reaches(wanted)) {
-          low = middle;
-          within = upper.count;
-        } else {
-          above = above + upper;
-          high = middle - 1;
-          within -= upper.count;
+      bool halves = false;
+      while (within > kSorted) {
+        const int64_t before = within;
+        if (halves || (low >> 32) == (high >> 32)) {
+          halve(rank, wanted, low, high, above, within);
+        } else if (!enter_bin(rank, wanted, low, high, above, within)) {
+          return 0;
         }
+        halves = 2 * within > before;  // nearly all in one bin
       }
     }
     return first_reaching(sort_within(rank, low, high), above, wanted);

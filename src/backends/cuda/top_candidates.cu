@@ -3,6 +3,8 @@
 // k-th largest of the threads' maxima: k values reach it, and seldom many more, so that all which
 // do fit in shared memory and are sorted there. Limited by latency for few rows, by reading for
 // many.
+#include <climits>
+
 #include "backends/cuda/context.cuh"
 #include "backends/cuda/ordered_keys.cuh"
 #include "backends/cuda/reduce.cuh"
@@ -22,9 +24,10 @@ __device__ double warp_sum_double(double value) {
 struct Shared {
   uint32_t maxima[kThreads];
   uint64_t found[kCapacity];
-  double sums[kWarps], scaled_sums[kWarps];
+  double sums[kWarps], scaled_sums[kWarps], run_sums[kWarps];
   int warp_counts[kWarps];
   int num_found;
+  int drawn, last;
 };
 
 struct Row {
@@ -102,33 +105,63 @@ __device__ float weight_of(float x, float largest, float scale) {
   return __expf((x - largest) * scale);
 }
 
-// The index that the share falls on, by one warp: first the warp's run, then 32 values at a time.
-__device__ int draw(const Shared& s, const Row& row, float largest, float scale, float share) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+// The index that the share falls on: first the warp's run, then a few values a thread.
+__device__ int draw(Shared& s, const Row& row, float largest, float scale, float share) {
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+  constexpr int kEach = 4;
   double total = 0;
   for (int w = 0; w < kWarps; ++w) total += s.scaled_sums[w];
   double left = share * total;
-  int warp = 0;
-  while (warp + 1 < kWarps && left >= s.scaled_sums[warp]) left -= s.scaled_sums[warp++];
-  while (warp > 0 && s.scaled_sums[warp] == 0.0) --warp;
-  const int begin = warp * row.run(), end = min(begin + row.run(), row.n);
-  int last = begin;  // with any weight: rounding may carry the search past it
-  for (int base = begin; base < end; base += 32) {
-    const float w = base + lane < end ? weight_of(row.x[base + lane], largest, scale) : 0.0f;
-    float sum = w;  // up to this lane
+  int run = 0;
+  while (run + 1 < kWarps && left >= s.scaled_sums[run]) left -= s.scaled_sums[run++];
+  while (run > 0 && s.scaled_sums[run] == 0.0) --run;
+  const int begin = run * row.run(), end = min(begin + row.run(), row.n);
+  if (thread == 0) {
+    s.drawn = INT_MAX;
+    s.last = begin;  // with any weight: rounding may carry the search past it
+  }
+  for (int base = begin; base < end; base += kEach * kThreads) {
+    const int at = base + kEach * thread;
+    float weights[kEach];
+    double own = 0;
+    int last = -1;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      weights[i] = at + i < end ? weight_of(row.x[at + i], largest, scale) : 0.0f;
+      own += weights[i];
+      if (weights[i] > 0.0f) last = at + i;
+    }
+    double up_to = own;  // of the warp, and including this thread's
 #pragma unroll
     for (int step = 1; step < 32; step *= 2) {
-      const float before = __shfl_up_sync(0xffffffffu, sum, step);
-      if (lane >= step) sum += before;
+      const double before = __shfl_up_sync(0xffffffffu, up_to, step);
+      if (lane >= step) up_to += before;
     }
-    const uint32_t weighty = __ballot_sync(0xffffffffu, w > 0.0f);
-    if (weighty == 0) continue;
-    last = base + 31 - __clz(static_cast<int>(weighty));
-    const uint32_t passed = __ballot_sync(0xffffffffu, w > 0.0f && left < sum);
-    if (passed != 0) return base + __ffs(static_cast<int>(passed)) - 1;
-    left -= __shfl_sync(0xffffffffu, sum, 31);
+    last = __reduce_max_sync(0xffffffffu, last);
+    __syncthreads();
+    if (lane == 31) {
+      s.run_sums[warp] = up_to;
+      atomicMax(&s.last, last);
+    }
+    __syncthreads();
+    double passed = up_to - own, all = 0;
+    for (int w = 0; w < kWarps; ++w) {
+      if (w < warp) passed += s.run_sums[w];
+      all += s.run_sums[w];
+    }
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      passed += weights[i];
+      if (weights[i] > 0.0f && left < passed) {
+        atomicMin(&s.drawn, at + i);
+        break;
+      }
+    }
+    __syncthreads();
+    if (s.drawn != INT_MAX) return s.drawn;
+    left -= all;
   }
-  return last;
+  return s.last;
 }
 
 struct Out {
@@ -173,8 +206,9 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = begin + lane; i < end; i += 32) {
     const float value = row.x[i];
     sum += weight_of(value, largest, 1.0f);
-    scaled_sum += weight_of(value, largest, scale);
+    if (scale != 1.0f) scaled_sum += weight_of(value, largest, scale);
   }
+  if (scale == 1.0f) scaled_sum = sum;
   const double warp_total = warp_sum_double(sum), warp_scaled = warp_sum_double(scaled_sum);
   if (lane == 0) {
     s.sums[warp] = warp_total;
@@ -192,9 +226,8 @@ __global__ void __launch_bounds__(kThreads)
     tokens[1 + i] = static_cast<int32_t>(~static_cast<uint32_t>(s.found[i]));
     values[i] = value_of(static_cast<uint32_t>(s.found[i] >> 32));
   }
-  if (warp != 0) return;
   const int drawn = draw(s, row, largest, scale, draws.row(blockIdx.x)[1]);
-  if (lane != 0) return;
+  if (threadIdx.x != 0) return;
   double total = 0;
   for (int w = 0; w < kWarps; ++w) total += s.sums[w];
   tokens[0] = drawn;

@@ -60,6 +60,8 @@ class Sampler {
   Result<std::optional<Sampled>> sample(const RowSummary& row, std::span<const uint32_t> allowed,
                                         Candidates& scratch) const;
   DeviceDraw device_draw() const;
+  // Whether the token is the row's best, and nothing else of the row is wanted.
+  bool takes_best() const { return plain_best_ && !params_.logprobs; }
   // Whether more is to be done than a summary and a DeviceDraw tell.
   bool needs_chain() const { return !plain_draw_ && !plain_best_; }
   // Then a device runs the chain by `row`, whose changes are appended to `changes`. False where
