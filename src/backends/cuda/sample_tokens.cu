@@ -2,8 +2,7 @@
 // are decided by a list in shared memory: the best as TopCandidates left them and the tokens whose
 // logits the request changes, with a bound and the weight of the rest. Where a sampler needs to
 // know more, the chain starts again over the whole row, a copy of it with each token that is
-// dropped at -infinity; a pass over 128 000 logits out of the L2 cache takes about 10 us, and a
-// sampler a few to a dozen of them.
+// dropped at -infinity; a pass over 128,000 logits takes some 10 us, and a sampler a few of them.
 //
 // Both are slots in the order of their tokens, to which the same samplers apply, and a row of which
 // little is left goes on as a list.
