@@ -23,10 +23,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr char kUsage[] =
-    "usage: realm-ops check|bench|support|names [--backend cpu|cuda] [--op NAME] [--case PART] "
-    "[--isa "
-    "NAME]\n"
-    "                 [--threads N] [--tolerance T]\n";
+    "usage: realm-ops check|bench|support|names [--backend cpu|cuda] [--op NAME] [--case PART]\n"
+    "                 [--isa NAME] [--threads N] [--tolerance T]\n";
 
 struct Options {
   std::string mode, backend = "cpu", op, part, isa;

@@ -67,6 +67,7 @@ struct Source {
     json.text("role", "user").text("content", text).end_object().end_array();
     json.boolean("stream", true).integer("max_tokens", group.max_tokens);
     json.key("stream_options").begin_object().boolean("include_usage", true).end_object();
+    if (group.sampling.empty()) json.number("temperature", 0);
     for (const auto& [name, value] : group.sampling) json.number(name, value);
     json.boolean("ignore_eos", true);
     return json.end_object().str();

@@ -23,8 +23,8 @@ struct Group {
   int64_t max_tokens = 64;
   int64_t prompt_words = 20;
   bool shared_prompt = false;  // every request has the same one
-  // Fields of the request's body that say how tokens are chosen.
-  std::map<std::string, double> sampling = {{"temperature", 0}};
+  // Fields of the request's body that say how tokens are chosen; none: temperature 0.
+  std::map<std::string, double> sampling = {};
   double promise_ttft_ms = 1000, promise_itl_ms = 100;
 };
 

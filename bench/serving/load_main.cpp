@@ -101,7 +101,9 @@ int main(int argc, char** argv) {
   app.add_option("--max-tokens", plain.max_tokens);
   app.add_option("--prompt-words", plain.prompt_words);
   app.add_flag("--shared-prompt", plain.shared_prompt);
-  app.add_option("--sampling", plain.sampling, "NAME VALUE: a number in the body of requests")
+  app.add_option(
+         "--sampling", plain.sampling,
+         "NAME VALUE: a number in the body of requests; repeatable; without any, temperature 0")
       ->type_size(2)
       ->expected(-1);
   app.add_option("--promise-ttft-ms", plain.promise_ttft_ms);

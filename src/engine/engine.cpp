@@ -193,6 +193,10 @@ Status Engine::rehearse() {
       const std::vector<SampleRow> chains(draws.size());
       const auto step = step_summaries(items, draws, {}, {chains, {}});
       if (!step.ok()) done = step.error();
+      if (done.ok() && is_decode) {
+        for (Sequence& sequence : sequences) sequence.rewind(0);
+        if (const auto greedy = step_greedy(items); !greedy.ok()) done = greedy.error();
+      }
     } else if (!is_decode) {
       if (const auto step = step_hidden(items); !step.ok()) done = step.error();
     }

@@ -24,7 +24,7 @@ Status StepSampler::run(std::span<const StepItem> items, std::span<Row> rows,
                    : run_with_summaries(items, rows, meanwhile);
 }
 
-// The best token of a row is found in a sixth of the time of a summary.
+// The best token of a row is found in a third of the time of a summary.
 Status StepSampler::run_with_best(std::span<const StepItem> items, std::span<Row> rows,
                                   const Engine::Meanwhile& meanwhile) {
   const std::vector<Token> best = TRY(engine_.step_greedy(items, meanwhile));

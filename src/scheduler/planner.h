@@ -187,7 +187,7 @@ class Planner {
     return !is_ahead_;
   }
   void fill_plan(const StepPace& pace);
-  void fill_work(const StepPace& pace, std::span<LiveRequest* const> requests);
+  void fill_work(const StepPace& pace);
   bool may_rush(const LiveRequest& request) const;
   void add_work(LiveRequest& request, int64_t count, bool is_stream);
   void drop_piece(LiveRequest& request, size_t turn);
@@ -225,8 +225,9 @@ class Planner {
   bool lacks_victim_ = false;  // it could not be completed ahead of time
   bool leaves_out_ = false;    // a request whose constraint is not ready, and may be any time
   bool omits_ = false;         // somebody could run but for others in it
+  int64_t num_started_ = 0;    // of late
   uint64_t plan_number_ = 0, fill_number_ = 0;
-  std::vector<LiveRequest*> streams_, prefills_, joined_;
+  std::vector<LiveRequest*> streams_, prefills_;
   std::vector<PlannedToken> tokens_;
   std::vector<LiveRequest*> stopped_;  // by their readers, to be concluded
   std::vector<std::unique_ptr<LiveRequest>> ended_;

@@ -114,6 +114,7 @@ LiveRequest* Planner::next_request(Tenant& tenant) {
   for (auto it = tenant.waiting.begin(); it != tenant.waiting.end() && looked_at < kLookAhead;
        ++looked_at) {
     LiveRequest& request = **it++;
+    if (request.ending) continue;  // its reader had enough while it waited
     const int64_t pages = pages_for(static_cast<int64_t>(request.tokens.size()));
     if (pages > max_pages(tenant)) {  // the tenant's policy became tighter
       if (request.generated > 0) {
@@ -295,7 +296,7 @@ void Planner::start(LiveRequest& request, int64_t shared_pages) {
   ++num_running_;
   if (!request.listed) running_.push_back(&request);
   request.listed = true;
-  joined_.push_back(&request);
+  ++num_started_;
   count_pages(request);
   request.computed_pages = shared_pages;
   request.published_pages = 0;

@@ -88,9 +88,10 @@ const StepPlan& Planner::plan(const StepPace& pace) {
     fill_plan(pace);
   } else if (may_start_ && num_running_ < num_requests()) {
     ++fill_number_;
-    joined_.clear();
+    num_started_ = 0;
+    find_light_tenants();
     start_requests();
-    fill_work(pace, joined_);
+    if (num_started_ > 0) fill_work(pace);
   }
   if (has_gaps_) close_gaps(plan);
   // Those of plans without work are still to be done.
@@ -100,6 +101,10 @@ const StepPlan& Planner::plan(const StepPace& pace) {
     plan.swaps.push_back(swap);
     ++(swap.out ? pages_stored_ : pages_brought_back_);
   }
+  // What was started ahead begins only now.
+  for (LiveRequest* request : plan.started) {
+    if (request->state == LiveRequest::State::kRunning) request->started_at = now_;
+  }
   turn_ = making_;
   is_begun_ = false;
   return plan;
@@ -107,7 +112,6 @@ const StepPlan& Planner::plan(const StepPace& pace) {
 
 void Planner::fill_plan(const StepPace& pace) {
   lacks_victim_ = leaves_out_ = omits_ = false;
-  joined_.clear();
   ++fill_number_;
   drop_ended_from_running();
   cache_.set_storing(2 * limits_.swap_page_seconds <= kPageTokens * pace.prompt_token_seconds());
@@ -116,7 +120,7 @@ void Planner::fill_plan(const StepPace& pace) {
   if (!lacks_victim_) start_requests();
   if (lacks_victim_) return;
   drop_ended_from_running();
-  fill_work(pace, running_);
+  fill_work(pace);
 }
 
 bool Planner::may_rush(const LiveRequest& request) const {
@@ -124,14 +128,15 @@ bool Planner::may_rush(const LiveRequest& request) const {
          request.generated == 0 && now_ - request.started_at < kRushSeconds;
 }
 
-// Gives work to these requests; whoever has a piece in the plan already keeps it.
-void Planner::fill_work(const StepPace& pace, std::span<LiveRequest* const> requests) {
+// Whoever has a piece in the plan already keeps it.
+void Planner::fill_work(const StepPace& pace) {
   StepPlan& plan = plans_[making_];
   streams_.clear();
   prefills_.clear();
-  for (LiveRequest* request : requests) {
-    if (request->state != LiveRequest::State::kRunning) continue;  // it has given way again
+  for (LiveRequest* request : running_) {
+    if (request->state != LiveRequest::State::kRunning) continue;
     if (request->paused || request->ending || ends_surely(*request)) continue;
+    if (request->num_to_run() == 0) continue;  // its last piece runs
     if (request->in_prefill()) {
       prefills_.push_back(request);
     } else if (request->awaits_token || is_ready(*request)) {
@@ -306,6 +311,7 @@ void Planner::commit(std::span<const StepOutput> out, double now) {
     recomputed_tokens_ += std::clamp<int64_t>(request.high_water - before, 0,
                                               static_cast<int64_t>(work.tokens.size()));
     keep_computed_pages(request);
+    if (!work.is_stream) may_start_ = true;  // who waits for these pages
     if (work.sampler != nullptr) {
       take_token(request, out[i].sampled);
     } else if (request.num_to_run() > 0) {

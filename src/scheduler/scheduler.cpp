@@ -26,7 +26,7 @@ constexpr int64_t kRetrySecondsMax = 60;
 
 // Two locks, never held together: the inbox's, for what clients hand over and the counts that admit
 // or refuse them, and the planner's, which the thread takes around planning and committing and
-// stats() to look. Neither is held while a step runs or a sink is called.
+// stats() to look. Neither is held while a sink is called or the thread waits for a step.
 class Scheduler::Loop {
  public:
   Loop(std::unique_ptr<StepRunner> runner, SchedulerOptions options)
@@ -326,10 +326,12 @@ void Scheduler::Loop::plan_ahead() {
     std::lock_guard lock(inbox_mutex_);
     if (changes_.empty()) arrived_.swap(submitted_);  // in the order in which clients made them
   }
+  const double begin = now();
   std::lock_guard lock(planner_mutex_);
   for (auto& request : arrived_) planner_.add(std::move(request));
   arrived_.clear();
   planner_.plan_ahead(pace_);
+  scheduler_seconds_ += now() - begin;
 }
 
 // Nobody is admitted from here on, and whoever asks why a request ended is told the engine.

@@ -73,6 +73,11 @@ class Simulation {
       if (chance(2)) with_random([&](RequestId id) { planner_.end(id, FinishReason::kCancelled); });
       if (chance(2)) with_random([&](RequestId id) { planner_.pause(id, true); });
       if (chance(10)) with_random([&](RequestId id) { planner_.pause(id, false); });
+      if (chance(1)) change_weight();
+      if (chance(1)) {
+        planner_.unpublish(common_, AdapterId::kNone);
+        planner_.publish(common_, AdapterId::kNone);
+      }
       step();
     }
     for (const auto& [id, request] : known_) planner_.pause(id, false);
@@ -164,6 +169,12 @@ class Simulation {
     planner_.add(std::move(live));
   }
 
+  void change_weight() {
+    const TenantId tenant{pick(0, static_cast<int64_t>(policies_.size()) - 1)};
+    policies_[tenant].weight = static_cast<double>(pick(1, 4));
+    planner_.set_policy(tenant, policies_[tenant]);
+  }
+
   template <typename Use>
   void with_random(Use use) {
     if (known_.empty()) return;
@@ -177,6 +188,8 @@ class Simulation {
     const StepPlan& plan = planner_.plan(pace_);
     check_plan(plan);
     note_written_pages(plan);
+    placed_.clear();
+    for (const LiveRequest* request : planner_.running()) placed_.insert(request->id);
     check_pages();
     if (!plan.work.empty()) {
       std::vector<StepOutput>& outputs = outputs_[turn_ ^= 1];
@@ -191,8 +204,7 @@ class Simulation {
       planner_.conclude();
     }
     for (auto& request : planner_.take_ended()) check_end(*request);
-    // Pages of a request that was started ahead may still be on their way back.
-    check_pages(!plans_ahead_);
+    check_pages();
   }
 
   void show(std::span<PlannedToken> tokens) {
@@ -270,7 +282,7 @@ class Simulation {
     }
   }
 
-  void check_pages(bool with_writers = true) {
+  void check_pages() {
     const PagePool& pool = runner_.pages();
     std::set<PageId> used;
     std::map<TenantId, int64_t> pages, running;
@@ -283,7 +295,9 @@ class Simulation {
       used.insert(held.begin(), held.end());
       const int64_t filled = request->sequence.length() / kPageTokens;
       for (int64_t i = 0; i < filled; ++i) {
-        if (!with_writers || writers_.at(held[static_cast<size_t>(i)]) == tenant) continue;
+        // Pages of a request that was started ahead may still be on their way back.
+        if (placed_.count(request->id) == 0) break;
+        if (writers_.at(held[static_cast<size_t>(i)]) == tenant) continue;
         const auto end = static_cast<size_t>((i + 1) * kPageTokens);
         ++published_uses_;
         ASSERT_LE(end, kPublishedTokens) << "a page of another tenant that is not published";
@@ -374,6 +388,7 @@ class Simulation {
   std::map<PageId, TenantId> writers_;
   std::map<int32_t, TenantId> stored_;  // writers of what lies in slots
   size_t swaps_noted_ = 0;
+  std::set<RequestId> placed_;  // that ran when the last plan was made
   std::map<TenantId, Usage> usage_;
   std::vector<StepOutput> outputs_[2];
   size_t turn_ = 0;

@@ -1,4 +1,4 @@
-// The largest of a row of logits: a block a row, four values a read. Moves each value once.
+// The largest of a row of logits: a block a row. Moves each value once.
 #include "backends/cuda/context.cuh"
 
 namespace realm::cuda {

@@ -259,6 +259,14 @@ void Candidates::keep_from(double threshold, size_t min_keep) {
   }
 }
 
+// A list without rest.
+void Candidates::sort() {
+  picked_.clear();
+  for (size_t i = 0; i < size(); ++i) picked_.push_back({logits_[i], tokens_[i]});
+  std::sort(picked_.begin(), picked_.end(), better);
+  assign(picked_, true);
+}
+
 float* Candidates::writable() {
   if (logits_.data() != owned_.data()) {
     owned_.assign(logits_.begin(), logits_.end());

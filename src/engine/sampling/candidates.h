@@ -115,6 +115,7 @@ class Candidates {
   };
 
   float* writable();
+  void sort();
 
   std::span<const float> logits_;
   std::vector<float> owned_;
@@ -129,6 +130,7 @@ class Candidates {
 template <typename Value, typename Change>
 void Candidates::adjust(const std::unordered_map<Token, Value>& values, Change change) {
   if (values.empty()) return;
+  const bool stays_sorted = sorted_ && !is_dense() && !has_rest();
   float* logits = writable();
   if (is_dense()) {
     for (const auto& [token, value] : values) {
@@ -151,6 +153,7 @@ void Candidates::adjust(const std::unordered_map<Token, Value>& values, Change c
     rest_.total_known = false;
   }
   sorted_ = false;
+  if (stays_sorted) sort();
 }
 
 }  // namespace realm
