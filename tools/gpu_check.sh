@@ -43,9 +43,10 @@ do_test() { "$build/tests/gpu_test" --gtest_brief=1; }
 
 # A process an op, many at once: one after the other they take many minutes.
 do_sanitize() {
-  local ops=$build/bench/realm-ops
+  local ops=$build/bench/realm-ops names
+  names=$("$ops" names) && [ -n "$names" ] || return 1
   # shellcheck disable=SC2016  # expanded by the shells that xargs starts
-  for tool in memcheck racecheck; do for op in $("$ops" names); do echo "$tool $op"; done; done |
+  for tool in memcheck racecheck; do for op in $names; do echo "$tool $op"; done; done |
     xargs -P "$(nproc)" -L 1 bash -c '
       out=$(compute-sanitizer --tool "$2" --error-exitcode 9 "$0" check --backend cuda --tolerance "$1" --op "$3" 2>&1)
       status=$?

@@ -22,9 +22,6 @@ int64_t padded_count(int64_t count) {
 // Tokens that padding adds at most, all in one sequence.
 constexpr int64_t kPaddingPages = (128 + kPageTokens - 1) / kPageTokens;
 
-// Changes that the chains of a step have room for: those of a row as a rule, and a few large ones.
-constexpr int64_t kChangesPerRow = 256, kChangesBesides = 8192;
-
 }  // namespace
 
 int64_t rows_wanted(const StepItem& item) {

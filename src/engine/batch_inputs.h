@@ -50,8 +50,10 @@ class BatchInputs {
   // Pages past those of the pool that padding writes to, and rows of the table with padding's.
   int32_t padding_pages() const;
   int64_t max_sequences() const;
-  // Changes of logits that all the chains of a step may have.
-  int64_t max_changes() const;
+  // Changes of logits that a chain has room for whatever the others want, and what those of one
+  // step may have beyond that together.
+  static constexpr int64_t kChangesPerRow = 256, kChangesBesides = 8192;
+  int64_t max_changes() const;  // of all chains of a step
 
   // On the device. Errors: as Backend::allocate.
   Status allocate(Backend& backend);

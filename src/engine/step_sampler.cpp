@@ -1,6 +1,7 @@
 #include "engine/step_sampler.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/check.h"
 
@@ -61,27 +62,31 @@ Status StepSampler::run_with_rows(std::span<const StepItem> items, std::span<Row
 }
 
 // What the device chooses itself; nothing at all where it is no row. Rows are looked at side by
-// side: DRY goes through all of a text.
+// side: DRY goes through all of a text. Rows with many changes take room from each other alone.
 DeviceChains StepSampler::plan_chains(std::span<Row> rows) {
   const auto wants = [](const Row& row) { return !row.constrained && row.sampler->needs_chain(); };
   if (std::none_of(rows.begin(), rows.end(), wants)) return {};
   chains_.assign(rows.size(), {});
   if (row_changes_.size() < rows.size()) row_changes_.resize(rows.size());
-  const auto room = static_cast<size_t>(engine_.max_changes());
+  constexpr int64_t kOwn = BatchInputs::kChangesPerRow;
+  constexpr int64_t kMost = kOwn + BatchInputs::kChangesBesides;
   for_rows(rows, [&](Row& row, int64_t i, Candidates&) -> Status {
     const auto at = static_cast<size_t>(i);
     row_changes_[at].clear();
-    if (wants(row)) row.sampler->device_row(chains_[at], row_changes_[at], room);
+    if (wants(row)) row.sampler->device_row(chains_[at], row_changes_[at], kMost);
     return {};
   });
   changes_.clear();
+  int64_t besides = BatchInputs::kChangesBesides;
   bool any = false;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (chains_[i].chooses == 0) continue;
-    if (row_changes_[i].size() > room - changes_.size()) {
+    const int64_t more = std::max<int64_t>(std::ssize(row_changes_[i]) - kOwn, 0);
+    if (more > besides) {
       chains_[i] = {};
       continue;
     }
+    besides -= more;
     any = true;
     chains_[i].first_change = static_cast<int32_t>(changes_.size());
     changes_.insert(changes_.end(), row_changes_[i].begin(), row_changes_[i].end());

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <limits>
 #include <map>
 #include <random>
@@ -51,7 +52,7 @@ class Bench {
     started.clear();
     for (const LiveRequest* request : plan.started) started.push_back(request->id);
     if (size > 0) {
-      EXPECT_TRUE(run_plan(runner, planner, plan, outputs).ok());
+      EXPECT_TRUE(run_plan(runner, planner, plan, outputs, meanwhile).ok());
       planner.commit(outputs, now);
       planner.conclude();
     }
@@ -71,6 +72,7 @@ class Bench {
   Planner planner;
   StepPace pace{std::numeric_limits<double>::infinity()};
   std::vector<StepOutput> outputs;
+  std::function<void()> meanwhile;  // while a step runs
   std::vector<RequestId> started;
   std::map<RequestId, Outcome> ended;
   std::mt19937_64 random{1};
@@ -98,6 +100,51 @@ TEST(Planner, RequestsJoinAndLeaveAtAnyStep) {
   EXPECT_EQ(bench.step(), 1u);
   EXPECT_EQ(bench.ended.at(first).generated_tokens, 5);
   EXPECT_EQ(bench.step(), 0u);
+}
+
+// The next step is planned while one runs; what comes in between is put right when it is to run.
+TEST(Planner, APlanMadeAheadIsPutRight) {
+  Bench bench(limits(4, 100), 8, false);
+  Request stops{.tenant = TenantId{1}, .prompt = std::vector<Token>(10, 3), .max_tokens = 50};
+  const RequestId stopped = bench.add(std::move(stops)), longer = bench.add(1, 20, 50);
+  const RequestId last = bench.add(1, 10, 2);
+  bench.step();  // each has a token
+  RequestId late{};
+  bench.meanwhile = [&] {
+    late = bench.add(2, 30, 3);
+    bench.planner.plan_ahead(bench.pace);
+  };
+  EXPECT_EQ(bench.step(), 3u);
+  EXPECT_EQ(bench.ended.at(last).generated_tokens, 2);  // known beforehand to end
+  bench.meanwhile = {};
+  bench.planner.end(stopped, FinishReason::kCancelled);
+  bench.planner.pause(longer, true);
+  const RequestId latest = bench.add(2, 5, 1);
+  // Neither the one that has ended nor the one that sits out; who came while the step ran, and
+  // after.
+  EXPECT_EQ(bench.step(), 2u);
+  EXPECT_EQ(bench.started, (std::vector<RequestId>{late, latest}));
+  EXPECT_EQ(bench.ended.at(latest).generated_tokens, 1);
+  bench.planner.pause(longer, false);
+  bench.run_all();
+  EXPECT_EQ(bench.ended.at(longer).generated_tokens, 50);
+  EXPECT_EQ(bench.ended.at(late).generated_tokens, 3);
+}
+
+// Where somebody has to give way, nothing is taken from who runs.
+TEST(Planner, NobodyGivesWayToAPlanMadeAhead) {
+  Bench bench(limits(4), 8, false);
+  const RequestId first = bench.add(1, 100, 100), second = bench.add(1, 100, 100);
+  bench.meanwhile = [&] {
+    const int64_t running = bench.running(1);
+    bench.planner.plan_ahead(bench.pace);
+    EXPECT_EQ(bench.running(1), running);
+  };
+  bench.run_all();
+  EXPECT_EQ(bench.ended.at(first).preemptions, 0);
+  EXPECT_GT(bench.ended.at(second).preemptions, 0);
+  EXPECT_EQ(bench.ended.at(first).generated_tokens, 100);
+  EXPECT_EQ(bench.ended.at(second).generated_tokens, 100);
 }
 
 TEST(Planner, ChunksOfAPromptRunBesideStreams) {
